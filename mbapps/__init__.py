@@ -1,0 +1,33 @@
+"""mbapps: one MobileNet body, five heads, for vision on small devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .deploy.bundle import Bundle
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+_HERE = Path(__file__).parent
+if not (_HERE / "tasks" / "__init__.py").exists():  # a checkout: tasks/, data/ and conf/ lie beside mbapps/
+    __path__.append(str(_HERE.parent))
+
+
+def load(folder: str | Path, *, device: str = "cpu", trust: str | None = None) -> Bundle:
+    """Open a model folder: `load(folder).predict(images)`.
+
+    Args:
+        folder: what `train` or `convert` left in `model/`.
+        device: where to run, as in torch: "cpu", "cuda", "cuda:1", "mps".
+        trust: a package of your own whose head classes may be loaded; ours always may.
+
+    Raises:
+        FileNotFoundError: there is no model folder at `folder`.
+        ValueError: it is damaged, of a newer format, or asks for a class that is not trusted.
+    """
+    from .deploy.bundle import Bundle
+
+    return Bundle.open(folder, device=device, trust=trust)

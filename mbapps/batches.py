@@ -1,0 +1,70 @@
+"""What a data set is and what a batch is, per task: the contract between data/ and tasks/."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+PADDING = -1  # label of the rows that pad an image's truth to the longest of its batch
+
+
+@dataclass(frozen=True)
+class BoxTable:
+    """Images and their boxes as numpy columns: N images, M boxes, K classes.
+
+    `starts` cuts the box columns by image: those of image row i are `starts[i]:starts[i + 1]`.
+    """
+
+    folder: Path  # `files` are relative to it
+    files: NDArray[np.str_]  # [N]
+    image_ids: NDArray[np.int64]  # [N] as the annotations number them
+    sizes: NDArray[np.int32]  # [N, 2] height and width in px; 0 where the annotations do not tell
+    starts: NDArray[np.int64]  # [N + 1]
+    boxes: NDArray[np.float64]  # [M, 4] xyxy px
+    labels: NDArray[np.int32]  # [M] rows of class_names
+    areas: NDArray[np.float64]  # [M] px^2, the mask's where one is given: decides small, medium, large
+    crowd: NDArray[np.bool_]  # [M] not learned; a detection on one counts neither way
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]  # the annotations' number of each class; may have gaps
+    problems: dict[str, list[str]] = field(default_factory=dict)  # what was dropped or mended, and where
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def rows(self, image: int) -> slice:
+        """Rows of the box columns that belong to one image row."""
+        return slice(int(self.starts[image]), int(self.starts[image + 1]))
+
+    def box_images(self) -> NDArray[np.int64]:
+        """[M] image row of each box."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+    def take(self, images: NDArray[np.int64]) -> BoxTable:
+        """Give the table of some image rows, in that order."""
+        counts = np.diff(self.starts)[images]
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        rows = np.repeat(self.starts[images] - starts[:-1], counts) + np.arange(starts[-1])
+        return replace(
+            self,
+            files=self.files[images], image_ids=self.image_ids[images], sizes=self.sizes[images], starts=starts,
+            boxes=self.boxes[rows], labels=self.labels[rows], areas=self.areas[rows], crowd=self.crowd[rows],
+        )  # fmt: skip
+
+
+class DetectionBatch(NamedTuple):
+    """One step of detection: B images, padded to the G boxes of the fullest.
+
+    The Task reads only `images`, `rows` and `sizes`, which every batch type has; the rest is its head's.
+    """
+
+    images: Tensor  # uint8 [B, 3, S, S], channels-last in memory
+    rows: Tensor  # int64 [B] rows of the data set's table
+    sizes: Tensor  # int64 [B, 2] height and width of the original image, px
+    boxes: Tensor  # float32 [B, G, 4] xyxy px of `images`
+    labels: Tensor  # int64 [B, G], PADDING where an image has fewer boxes than G
+    broken: tuple[str, ...] = ()  # images that could not be read, each with its reason

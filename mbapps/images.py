@@ -1,0 +1,109 @@
+"""Reading, resizing and writing images: the one way for train, val, predict, index and teachers."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm"})
+GREY = 127  # what transforms fill in: the value that Normalize turns to zero
+MAX_PIXELS = 200_000_000  # larger files are refused: a small file can unpack to fill the memory
+
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns once and counts otherwise; ours is checked in read_image
+UInt8Image = NDArray[np.uint8]
+
+
+class BrokenImageError(ValueError):
+    """A file that is no image, is cut short, or is larger than MAX_PIXELS; the message names it."""
+
+
+def read_image(path: str | Path) -> UInt8Image:
+    """Read any image file as RGB uint8 [H, W, 3], turned upright as its EXIF says.
+
+    The content decides, not the name's ending. Grey and 16-bit files are scaled to 8 bits, CMYK is converted,
+    transparent pixels are laid over mid-grey, and of an animation the first frame is taken.
+
+    Raises:
+        FileNotFoundError: there is no file at `path`.
+        BrokenImageError: it can't be decoded whole.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise BrokenImageError(f"{path}: {image.width}x{image.height} px are more than {MAX_PIXELS:,} pixels")
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no image at {path}") from None
+    except BrokenImageError:
+        raise
+    except (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError) as error:
+        raise BrokenImageError(f"{path}: {str(error) or type(error).__name__}") from error
+
+
+def _to_rgb(image: Image.Image) -> UInt8Image:
+    if image.mode == "RGB":
+        return np.asarray(image)
+    if image.mode.startswith(("I", "F")):  # 16-bit and float grey: Pillow's own conversion clips at 255
+        values = np.asarray(image).astype(np.float32)
+        top = 65535.0 if image.mode.startswith("I") else max(float(values.max(initial=0)), 1e-12)
+        grey = np.clip(values / top * 255, 0, 255).round().astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        background = Image.new("RGBA", rgba.size, (GREY, GREY, GREY, 255))
+        return np.asarray(Image.alpha_composite(background, rgba).convert("RGB"))
+    return np.asarray(image.convert("RGB"))
+
+
+def resize(image: UInt8Image, height: int, width: int) -> UInt8Image:
+    """Resize [H, W, 3] with antialiasing: area averages where a side shrinks, bilinear where it grows."""
+    rows, columns = image.shape[:2]
+    if (rows, columns) == (height, width):
+        return image
+    if (height < rows) != (width < columns):  # one side shrinks, the other grows: OpenCV would do neither well
+        shrunk = cv2.resize(image, (min(width, columns), min(height, rows)), interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    way = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=way), dtype=np.uint8)
+
+
+def write_image(path: str | Path, image: UInt8Image) -> Path:
+    """Write RGB uint8 [H, W, 3] in the format that the name's ending asks for, by rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    try:
+        Image.fromarray(image).save(temporary, quality=90)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return path
+
+
+def find_images(source: str | Path) -> list[Path]:
+    """List the images that `source` means: a file, a folder (searched below) or a glob, sorted by name.
+
+    Raises:
+        FileNotFoundError: it means no image at all.
+    """
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = [file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+    else:
+        root = Path(path.anchor) if path.is_absolute() else Path()
+        pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
+        found = [file for file in root.glob(pattern) if file.is_file()] if any(c in pattern for c in "*?[") else []
+    if not found:
+        raise FileNotFoundError(f"no images at source={source}; give an image, a folder or a glob")
+    return sorted(found)

@@ -1,0 +1,26 @@
+"""One body and its named heads: the pure network that is trained, shipped and exported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from .mobilenet import MobileNetV1
+
+
+class Network(nn.Module):
+    """uint8 RGB images [B, 3, S, S] -> {head name: that head's raw outputs}; the body runs once.
+
+    It knows no loss, no metric and no logging. Its state dict has `body.` and `heads.<name>.` keys: what
+    a model folder stores.
+    """
+
+    def __init__(self, body: MobileNetV1, heads: Mapping[str, nn.Module]):
+        super().__init__()
+        self.body = body
+        self.heads = nn.ModuleDict(heads)
+
+    def forward(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
+        features = self.body(images)
+        return {name: head(features) for name, head in self.heads.items()}

@@ -1,0 +1,120 @@
+"""What a head says of one image: `to_json()` for programs, `draw(image)` for people."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from .images import UInt8Image
+
+
+class Prediction(Protocol):
+    """Any head's answer for one image."""
+
+    def to_json(self) -> Any:
+        """Plain lists, numbers and strings."""
+
+    def draw(self, image: UInt8Image) -> UInt8Image:
+        """A copy of `image` with the answer drawn on it."""
+
+
+def colour(index: int) -> tuple[int, int, int]:
+    """A colour per class: neighbours differ clearly, and a class keeps its colour in every picture.
+
+    >>> colour(0) != colour(1)
+    True
+    """
+    red, green, blue = colorsys.hsv_to_rgb((index * 0.618034) % 1, 0.75, 0.95)  # golden ratio: well-spread hues
+    return int(red * 255), int(green * 255), int(blue * 255)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _label(pen: ImageDraw.ImageDraw, x: float, y: float, text: str, fill: tuple[int, int, int], size: int) -> None:
+    font = _font(size)
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    width, height = right - left + 4, bottom - top + 4
+    x = min(max(0, x), max(0, pen.im.size[0] - width))
+    y = y - height if y >= height else y
+    pen.rectangle((x, y, x + width, y + height), fill=fill)
+    ink = (0, 0, 0) if sum(fill) > 380 else (255, 255, 255)
+    pen.text((x + 2 - left, y + 2 - top), text, fill=ink, font=font)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """N boxes found in one image, best first."""
+
+    boxes: NDArray[np.float32]  # [N, 4] xyxy px of the original image
+    scores: NDArray[np.float32]  # [N] in [0, 1]
+    labels: NDArray[np.int64]  # [N] rows of class_names
+    class_names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, score_thresh: float | Sequence[float]) -> Detections:
+        """Those at or above one threshold, or above the threshold of their class ([K])."""
+        thresholds = np.broadcast_to(np.asarray(score_thresh, dtype=np.float32), (len(self.class_names),))
+        keep = self.scores >= thresholds[self.labels]
+        return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep])
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One dict per box: label, name, score, box (xyxy px, two decimals)."""
+        return [
+            {"label": label, "name": self.class_names[label], "score": round(score, 5), "box": box}
+            for box, score, label in zip(
+                self.boxes.astype(float).round(2).tolist(),
+                self.scores.astype(float).tolist(),
+                self.labels.tolist(),
+                strict=True,
+            )
+        ]
+
+    def draw(self, image: UInt8Image) -> UInt8Image:
+        """Boxes with class name and score; the best one is drawn last, on top."""
+        canvas = Image.fromarray(image)
+        pen = ImageDraw.Draw(canvas)
+        size = max(10, round(min(image.shape[:2]) / 36))
+        for row in range(len(self) - 1, -1, -1):
+            label = int(self.labels[row])
+            x1, y1, x2, y2 = (float(value) for value in self.boxes[row])
+            pen.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=colour(label), width=max(1, size // 7))
+            _label(pen, x1, y1, f"{self.class_names[label]} {self.scores[row]:.2f}", colour(label), size)
+        return np.asarray(canvas)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The k best classes of one image, best first."""
+
+    labels: NDArray[np.int64]  # [k] rows of class_names
+    scores: NDArray[np.float32]  # [k] probabilities
+    class_names: Sequence[str]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One dict per class: label, name, score."""
+        return [
+            {"label": int(label), "name": self.class_names[label], "score": round(float(score), 5)}
+            for label, score in zip(self.labels, self.scores, strict=True)
+        ]
+
+    def draw(self, image: UInt8Image) -> UInt8Image:
+        """The names and probabilities, one per line, in the upper left corner."""
+        canvas = Image.fromarray(image)
+        pen = ImageDraw.Draw(canvas)
+        size = max(10, round(min(image.shape[:2]) / 24))
+        for line, (label, score) in enumerate(zip(self.labels, self.scores, strict=True)):
+            text = f"{self.class_names[label]} {score:.2f}"
+            _label(pen, 0, (line + 1) * (size + 6), text, colour(int(label)), size)
+        return np.asarray(canvas)
