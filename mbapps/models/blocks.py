@@ -30,7 +30,9 @@ class BlockStyle(NamedTuple):
         if self.padding not in PADDINGS:
             raise ValueError(f"backbone.padding must be one of {list(PADDINGS)}, got {self.padding!r}")
         if self.activation not in ACTIVATIONS:
-            raise ValueError(f"backbone.activation must be one of {sorted(ACTIVATIONS)}, got {self.activation!r}")
+            raise ValueError(
+                f"backbone.activation must be one of {sorted(ACTIVATIONS)}, got {self.activation!r}"
+            )
         return self
 
 
@@ -41,9 +43,17 @@ class PaddedConv2d(nn.Conv2d):
     points when run the other way.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, groups: int, same: bool):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int, groups: int, same: bool
+    ):
         super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding=kernel_size // 2,
+            groups=groups,
+            bias=False,
         )
         self.same = same and kernel_size == 3 and stride == 2
 
@@ -59,7 +69,13 @@ class ConvNorm(nn.Module):
     """Convolution, batch norm, activation: [B, in, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)]."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, stride: int, style: BlockStyle, groups: int = 1
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int,
+        style: BlockStyle,
+        groups: int = 1,
     ):
         super().__init__()
         same = style.padding == "same"
@@ -100,7 +116,9 @@ class Normalize(nn.Module):
         super().__init__()
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise ValueError(f"mean and std need three values, std > 0, got mean {mean}, std {std}")
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1), persistent=False
+        )
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,0 +1,145 @@
+"""What every data set shares: loaders, batching, seeds, and the count of images that could not be read."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mbapps.images import UInt8Image
+
+from .samplers import EpochSampler
+from .transforms import limit_threads
+
+SPLITS = ("train", "val", "test")
+
+
+class DataModule(pl.LightningDataModule, ABC):
+    """Loaders of the three splits of one data set.
+
+    A subclass sets `class_names` and `collate`, and gives what is abstract here.
+
+    Args:
+        batch_size: images a step and process, >= 1.
+        num_workers: processes that read images; None takes half the cores, 8 at most.
+        seed: of order and augmentation.
+        max_broken: share of unreadable images, in [0, 1], above which the run stops.
+    """
+
+    class_names: tuple[str, ...]
+    collate: Callable[[list[Any]], Any]
+
+    def __init__(self, *, batch_size: int, num_workers: int | None, seed: int, max_broken: float):
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"data.batch_size must be >= 1, got {batch_size}")
+        self.batch_size = batch_size
+        self.num_workers = max(1, min(8, (os.cpu_count() or 1) // 2)) if num_workers is None else num_workers
+        self.seed = seed
+        self.max_broken = max_broken
+        self.broken: dict[str, None] = {}  # unreadable images with their reasons, in the order they were met
+
+    @abstractmethod
+    def dataset(self, split: str) -> Dataset[Any]:
+        """Samples of one split, by (epoch, row)."""
+
+    @abstractmethod
+    def truth(self, split: str) -> Any:
+        """Table that the metric of this split compares with."""
+
+    @abstractmethod
+    def names(self, split: str, rows: Sequence[int]) -> list[str]:
+        """File names of some rows, for messages."""
+
+    @abstractmethod
+    def preview(self, count: int) -> list[UInt8Image]:
+        """Give the first augmented training samples with their truth drawn on them, for the report."""
+
+    @abstractmethod
+    def picture(self, split: str, row: int) -> tuple[UInt8Image, UInt8Image]:
+        """One image, plain and with its truth drawn on it."""
+
+    @abstractmethod
+    def lineage(self) -> dict[str, Any]:
+        """Name, licence, sizes and fingerprint of the data, for the model card."""
+
+    @abstractmethod
+    def problems(self) -> dict[str, list[str]]:
+        """What reading the annotations dropped or mended: reason -> places."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self._loader("train")
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self._loader("test")
+
+    def _loader(self, split: str) -> DataLoader[Any]:
+        dataset = self.dataset(split)
+        count = len(dataset)  # type: ignore[arg-type]
+        training = split == "train"
+        trainer = self.trainer
+        sampler = EpochSampler(
+            count, seed=self.seed, shuffle=training, pad=training,
+            rank=trainer.global_rank if trainer else 0, world_size=trainer.world_size if trainer else 1,
+        )  # fmt: skip
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            collate_fn=self.collate,
+            num_workers=self.num_workers,
+            drop_last=training and len(sampler) > self.batch_size,  # a last batch of one upsets batch norm
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+            worker_init_fn=_start_worker,
+        )
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        if batch.broken:
+            self.broken.update(dict.fromkeys(batch.broken))
+            total = sum(len(self.truth(split)) for split in SPLITS)
+            if len(self.broken) > max(1, self.max_broken * total):
+                listing = "\n  ".join(list(self.broken)[:10])
+                raise ValueError(
+                    f"{len(self.broken)} of {total} images can't be read, more than data.max_broken={self.max_broken} "
+                    f"allows; mend them or raise data.max_broken. The first:\n  {listing}"
+                )
+        return batch
+
+
+def _start_worker(worker: int) -> None:
+    limit_threads()
+
+
+def stack_images(images: Sequence[UInt8Image], size: int) -> Tensor:
+    """[S, S, 3] arrays -> uint8 [B, 3, S, S], channels-last in memory: stacking channels-first views is slower."""
+    stacked = np.stack(images) if images else np.empty((0, size, size, 3), dtype=np.uint8)
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2)
+
+
+def split_rows(count: int, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
+    """Cut `count` rows at random into the given fractions and a rest, each at least one row.
+
+    Returns:
+        One sorted array of rows per fraction, and last the rest.
+
+    Raises:
+        ValueError: the fractions leave nothing for the rest.
+    """
+    sizes = [max(1, round(count * fraction)) for fraction in fractions]
+    if sum(sizes) >= count:
+        raise ValueError(
+            f"{count} images can't be split by data.val_fraction and data.test_fraction {list(fractions)}: nothing is left"
+        )
+    order = np.random.default_rng(seed).permutation(count)
+    return [np.sort(part) for part in np.split(order, np.cumsum(sizes))]

@@ -1,0 +1,119 @@
+"""The command line: `python -m mbapps [verb] key=value …`, handed to Hydra."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+# Keys whose values are paths: taken literally, so that `IMG (1).jpg` and `a,b.jpg` need no quoting for Hydra.
+PATH_KEYS = frozenset({
+    "out", "resume", "model", "source", "class_names", "backbone.weights",
+    "data.root", "data.images", "data.train", "data.val", "data.test",
+})  # fmt: skip
+SWEEP_FLAGS = ("-m", "--multirun")
+
+
+def rewrite(argv: Sequence[str]) -> list[str]:
+    """Turn what a user types into what Hydra reads.
+
+    The first word, if it is bare, is the verb. `resume=R` puts the overrides stored in R first and goes on in R.
+    `model=M` chooses the task of that model folder. Values of path keys are quoted, except in a sweep, where
+    a comma separates jobs.
+
+    Raises:
+        FileNotFoundError: `resume=` names no run folder, or `model=` no model folder.
+        ValueError: `task=` contradicts the model folder.
+
+    >>> rewrite(["predict", "source=IMG (1).jpg"])
+    ['verb=predict', "source='IMG (1).jpg'"]
+    >>> rewrite(["--cfg", "job"])
+    ['--cfg', 'job']
+    """
+    words = list(argv)
+    if words and not words[0].startswith("-") and "=" not in words[0]:
+        words[0] = f"verb={words[0]}"
+    given = {key: _unquote(value) for key, _, value in (word.partition("=") for word in words)}
+    verb = given.get("verb", "train")
+    if given.get("resume") and verb == "train":
+        words = [*_stored(Path(given["resume"])), *words, f"out={given['resume']}"]
+    if given.get("model") and given["model"] != "null":
+        words += _task_of(Path(given["model"]), given.get("task"))
+    return words if set(words) & set(SWEEP_FLAGS) else [_quoted(word) for word in words]
+
+
+def _stored(run: Path) -> list[str]:
+    path = run / "overrides.txt"
+    if not path.is_file():
+        raise FileNotFoundError(f"no run folder at resume={run}: it has no overrides.txt")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("out=")]
+
+
+def _task_of(folder: Path, task: str | None) -> list[str]:
+    path = folder / "model.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no model folder at model={folder}: it has no model.json")
+    try:
+        heads = list(json.loads(path.read_text(encoding="utf-8"))["heads"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no model description: {error!r}") from None
+    wanted = heads[0] if len(heads) == 1 else "multi"
+    if task and task != wanted:
+        raise ValueError(f"task={task} contradicts model={folder}, which holds {', '.join(heads)}; leave task= out")
+    return [] if task else [f"task={wanted}"]
+
+
+def _unquote(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        quote = value[0]
+        return value[1:-1].replace(f"\\{quote}", quote)
+    return value
+
+
+def _quoted(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not equals or key.lstrip("+") not in PATH_KEYS or value in ("", "null", "???") or value[0] in "'\"":
+        return word
+    value = value.replace("\\'", "\\\\'").replace("'", "\\'").replace("${", "\\${")
+    return f"{key}='{value}'"
+
+
+def run(cfg: object) -> None:
+    """Call the verb; Hydra has composed the configuration and opened the run folder."""
+    import importlib
+
+    verb = importlib.import_module(f"mbapps.verbs.{cfg.verb}")  # type: ignore[attr-defined]
+    if os.environ.get("HYDRA_FULL_ERROR"):
+        verb.run(cfg)
+        return
+    try:
+        verb.run(cfg)
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        _stop(error)
+
+
+def _stop(error: Exception) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    if not isinstance(error, FileNotFoundError):
+        print("(HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
+    sys.exit(1)
+
+
+def main() -> None:
+    """Entry of `python -m mbapps` and of the installed `mbapps`."""
+    import hydra
+
+    try:
+        sys.argv[1:] = rewrite(sys.argv[1:])
+    except (ValueError, OSError) as error:
+        _stop(error)
+    hydra.main(version_base="1.3", config_path="pkg://mbapps.conf", config_name="config")(run)()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""CARD.md of a model folder: what it is, how good it is, where it comes from, what it is not for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mbapps.files import replacing
+from mbapps.sections import format_value
+
+MAX_CLASSES = 30  # listed in full; the rest is counted and stands in model.json
+
+ANSWERS = {
+    "detection": "boxes (xyxy, in pixels of the image as given), each with a class and a score",
+    "fine_grained": "the most probable classes with their probabilities",
+    "face_attr": "the attributes of a cropped face with their probabilities",
+    "geo": "latitude and longitude in degrees with a probability",
+    "face_embed": "a vector per cropped face; close vectors mean like faces",
+}
+
+LIMITS = {
+    "detection": (
+        "For finding objects of the classes above in photographs like those it was trained on. It knows no other "
+        "classes, and gives the nearest of its own or nothing for them. Small objects are its weak side: at the input "
+        "size above, a few pixels are all that is left of them. Thresholds were chosen on validation images; other "
+        "cameras, light or places need their own (`mbapps calibrate`). Where a missed or invented box can harm "
+        "somebody, as in traffic, medicine or surveillance, do not use it without a validation of your own."
+    ),
+    "fine_grained": (
+        "For telling apart the classes above in pictures that show one of them, large and clear. It always answers "
+        "with one of its classes, also for a picture of something else, and its probabilities are not calibrated for "
+        "such pictures. Classes that look alike to people are mixed up more often than the mean tells: see the "
+        "numbers per class. Where a mistake can harm, as in judging what is edible or poisonous, do not use it "
+        "without a validation of your own."
+    ),
+    "face_attr": (
+        "For sorting and describing photographs whose subjects agreed to it. Attributes are guesses about how a face "
+        "looks in one picture, made by the habits of those who labelled the training data; they say nothing about "
+        "who a person is. **Do not use it to decide about people**: not for hiring, credit, policing, border control, "
+        "access or pricing, and not to infer gender identity, origin, health, character or emotion. Accuracy differs "
+        "between groups of people, light and poses; measure it on the people concerned before any use. In many "
+        "countries faces are protected biometric data and consent is required by law."
+    ),
+    "geo": (
+        "For organising one's own photographs, for research and for journalism's checks, as one hint among others. "
+        "The answer is a guess: most errors are of tens to thousands of kilometres, and places that few people "
+        "photograph are the worst. **Do not use it to find, follow or expose people**, nor as evidence of where "
+        "somebody was. A photograph's location can be private even where the photograph is public."
+    ),
+    "face_embed": (
+        "For grouping and searching photographs whose subjects agreed to it. The vectors are biometric data of the "
+        "people shown: store them as carefully as passwords, and delete them on request. **Do not use it to identify "
+        "or follow people without their consent**, for mass surveillance, or as the only ground of any decision about "
+        "a person. False matches are certain in large galleries, and their rate differs between groups of people; "
+        "choose the threshold on the people concerned. In many countries the law forbids or restricts such use."
+    ),
+}  # fmt: skip
+OTHER_LIMITS = (
+    "For images and classes like those it was trained on, and for nothing that can harm somebody without a validation "
+    "of your own."
+)
+
+
+def write_card(path: str | Path, model: Mapping[str, Any]) -> Path:
+    """Write the card of a model from the facts that stand in its model.json."""
+    heads: Mapping[str, Mapping[str, Any]] = model["heads"]
+    parts = [_opening(model, heads)]
+    for name, head in heads.items():
+        mark = f" ({name})" if len(heads) > 1 else ""
+        parts += [_numbers(head, mark), _classes(head, mark)]
+    parts += [_input(heads), _origin(model), _limits(heads), _usage()]
+    path = Path(path)
+    with replacing(path) as temporary:
+        temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    return path
+
+
+def _opening(model: Mapping[str, Any], heads: Mapping[str, Mapping[str, Any]]) -> str:
+    names = ", ".join(heads)
+    alpha = format_value("alpha", model["body"].get("alpha")).rstrip("0").removesuffix(".")
+    facts = (
+        f"{format_value('params', model.get('params'))} parameters, {format_value('macs', model.get('macs'))}"
+    )
+    return (
+        f"# MobileNet {alpha}: {_text(names)}\n\n"
+        f"A MobileNet V1 body of width {alpha} with {'a head' if len(heads) == 1 else f'{len(heads)} heads'} for "
+        f"{_text(names)}: {facts} mult-adds. Written by mbapps {_text(model.get('version', 'unknown'))}; "
+        "`model.json` holds the same facts for programs."
+    )
+
+
+def _numbers(head: Mapping[str, Any], mark: str) -> str:
+    metrics = {name: value for name, value in head.get("metrics", {}).items() if "/" not in name}
+    if not metrics:
+        return f"## Numbers{mark}\n\nNone were measured."
+    names = dict.fromkeys(name.removeprefix("val_") for name in metrics)
+    rows = [(name, *(_number(metrics, prefix + name) for prefix in ("", "val_"))) for name in names]
+    return f"## Numbers{mark}\n\n" + _table(("", "test", "validation"), rows)
+
+
+def _number(metrics: Mapping[str, Any], name: str) -> str:
+    return format_value(name.removeprefix("val_"), metrics.get(name))
+
+
+def _classes(head: Mapping[str, Any], mark: str) -> str:
+    names: Sequence[str] = head.get("class_names") or ()
+    if not names:
+        return ""
+    thresholds = head.get("thresholds")
+    metrics = head.get("metrics", {})
+    columns: dict[str, list[Any]] = {}
+    if thresholds is not None:
+        columns["threshold"] = list(thresholds)
+    for title, prefix in (("AP (test)", "AP/"), ("AP (validation)", "val_AP/")):
+        if any(prefix + name in metrics for name in names):
+            columns[title] = [metrics.get(prefix + name) for name in names]
+    rows = [
+        (name, *(format_value("", values[row]) for values in columns.values()))
+        for row, name in enumerate(names[:MAX_CLASSES])
+    ]
+    more = (
+        f"\n\nand {len(names) - MAX_CLASSES:,} more, listed in `model.json`."
+        if len(names) > MAX_CLASSES
+        else ""
+    )
+    return f"## Classes{mark}: {len(names):,}\n\n" + _table(("class", *columns), rows) + more
+
+
+def _input(heads: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = [
+        f"- {_text(name)}: resized to {head['image_size']}x{head['image_size']} pixels; "
+        f"gives {ANSWERS.get(name, 'what its head says')}."
+        for name, head in heads.items()
+    ]
+    return (
+        "## Input and output\n\nRGB images of any size, uint8, upright. Sides are scaled independently, with "
+        "antialiasing; mean and standard deviation are applied inside the network.\n\n" + "\n".join(lines)
+    )
+
+
+def _origin(model: Mapping[str, Any]) -> str:
+    lineage = model.get("lineage") or {}
+    sets: Sequence[Mapping[str, Any]] = lineage.get("data") or ()
+    lines = ["## Where it comes from", ""]
+    if sets:
+        keys = ("name", "licence", "images", "fingerprint")
+        lines += [_table(("data", *keys[1:]), [[_fact(data.get(key)) for key in keys] for data in sets]), ""]
+    else:
+        lines += ["What it was trained on is unknown.", ""]
+    unclear = [str(data.get("name")) for data in sets if _fact(data.get("licence")) == "unknown"]
+    if unclear:
+        lines += [
+            f"The licence of {_text(', '.join(unclear))} is unknown: find out before you pass this model on.",
+            "",
+        ]
+    lines.append(
+        f"- Weights it started from: {_text(lineage.get('weights') or 'none, trained from scratch')}"
+    )
+    lines.append(f"- Teacher: {_text(lineage.get('teacher') or 'none')}")
+    if model.get("command"):
+        lines.append(f"- Command: `{str(model['command']).replace('`', ' ')}`")
+    return "\n".join(lines)
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {format_value(name, count)}" for name, count in value.items())
+    return "unknown" if value in (None, "") else format_value("", value)
+
+
+def _limits(heads: Iterable[str]) -> str:
+    texts = [f"**{_text(name)}.** {LIMITS.get(name, OTHER_LIMITS)}" for name in heads]
+    return "## Intended use and limits\n\n" + "\n\n".join(texts)
+
+
+def _usage() -> str:
+    return (
+        "## How to use it\n\n```\nmbapps predict model=path/to/this/folder source=photos/\n```\n\n```python\n"
+        'import mbapps\n\nprint(mbapps.load("path/to/this/folder").predict("photo.jpg")[0].to_json())\n```'
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(map(_text, line)) + " |" for line in lines)
+
+
+def _text(value: Any) -> str:
+    """Text that no Markdown reader takes for a column, a tag, emphasis or a new line."""
+    text = " ".join(str(value).split()).replace("\\", "\\\\").replace("<", "&lt;")
+    for mark in "|*`[]":
+        text = text.replace(mark, f"\\{mark}")
+    return text

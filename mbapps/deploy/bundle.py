@@ -1,0 +1,235 @@
+"""The model folder: weights as safetensors, facts as JSON, a card. Opening one runs no code of its own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from mbapps.files import replacing
+from mbapps.images import UInt8Image, read_image, resize
+from mbapps.models.mobilenet import MobileNetV1
+from mbapps.models.network import Network
+from mbapps.predictions import Prediction
+
+FORMAT = 1  # of model.json; a newer one is refused
+WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "CARD.md"
+# The only classes that a model folder can name without the user's trust, and where they are.
+HEAD_CLASSES = {
+    "DetectionHead": "mbapps.tasks.detection",
+    "FineGrainedHead": "mbapps.tasks.fine_grained",
+}
+
+
+@dataclass
+class Bundle:
+    """An opened model folder.
+
+    network: body and heads, in evaluation mode, on `device`.
+    facts: the content of model.json.
+    """
+
+    network: Network
+    facts: dict[str, Any]
+    device: str = "cpu"
+
+    @classmethod
+    def open(cls, folder: str | Path, *, device: str = "cpu", trust: str | None = None) -> Bundle:
+        """Open a model folder; see `mbapps.load`."""
+        folder = Path(folder)
+        facts = read_facts(folder)
+        tensors = read_tensors(folder / WEIGHTS)
+        try:
+            body = MobileNetV1(**facts["body"])
+            heads = {
+                name: head_class(head["class"], trust)(
+                    body, head["class_names"], head["image_size"], **head["settings"]
+                )
+                for name, head in facts["heads"].items()
+            }
+            network = Network(body, heads)
+            network.load_state_dict(tensors)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(f"{folder} is damaged: {FACTS} and {WEIGHTS} do not belong together: {error}") from error
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(network.eval(), facts, device)
+
+    @property
+    def head_name(self) -> str:
+        """The name of the only head.
+
+        Raises:
+            ValueError: there are several.
+        """
+        names = list(self.facts["heads"])
+        if len(names) != 1:
+            raise ValueError(f"this model has {len(names)} heads, {', '.join(names)}; this needs exactly one")
+        return str(names[0])
+
+    @property
+    def head_facts(self) -> dict[str, Any]:
+        """Facts of the only head: class_names, image_size, thresholds, metrics, settings."""
+        return self.facts["heads"][self.head_name]
+
+    def predict(
+        self,
+        images: str | Path | UInt8Image | Sequence[str | Path | UInt8Image],
+        *,
+        score_thresh: float | Sequence[float] | None = None,
+        batch_size: int = 16,
+    ) -> list[Prediction]:
+        """Answer for each image: files, or RGB uint8 arrays [H, W, 3].
+
+        Args:
+            score_thresh: one for all classes or one per class; None takes the folder's own, found on validation.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            BrokenImageError: a file can't be decoded.
+            ValueError: an array is no RGB uint8 image.
+        """
+        many = [images] if isinstance(images, (str, Path, np.ndarray)) else list(images)
+        results: list[Prediction] = []
+        for start in range(0, len(many), batch_size):
+            results += self._predict_batch([as_image(image) for image in many[start : start + batch_size]], score_thresh)
+        return results
+
+    @torch.inference_mode()
+    def _predict_batch(
+        self, images: Sequence[UInt8Image], score_thresh: float | Sequence[float] | None
+    ) -> list[Prediction]:
+        head = self.head_facts
+        size = head["image_size"]
+        pixels = torch.from_numpy(np.stack([resize(image, size, size) for image in images])).permute(0, 3, 1, 2)
+        sizes = torch.tensor([image.shape[:2] for image in images])
+        outputs = self.network(pixels.to(self.device))[self.head_name]
+        answers: list[Any] = self.network.heads[self.head_name].decode(outputs, sizes.to(self.device))  # type: ignore[operator]
+        wanted = head.get("thresholds") if score_thresh is None else score_thresh
+        if wanted is None or not hasattr(answers[0], "above"):
+            return answers
+        return [answer.above(wanted) for answer in answers]
+
+
+def as_image(image: str | Path | UInt8Image) -> UInt8Image:
+    """Read a file, or check an array to be RGB uint8 [H, W, 3]."""
+    if isinstance(image, (str, Path)):
+        return read_image(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"images must be RGB uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
+    return image
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Read model.json, checked to be one of a format that this version reads."""
+    path = folder / FACTS
+    if not path.is_file():
+        raise FileNotFoundError(f"no model folder at {folder}: it has no {FACTS}; train or convert makes one")
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        version, _, _ = facts["format"], facts["body"], facts["heads"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no model description: {error!r}") from error
+    if version > FORMAT:
+        raise ValueError(f"{path} has format {version}, newer than this mbapps reads ({FORMAT}); update mbapps")
+    return facts
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file; nothing else is accepted, above all no pickle."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no safetensors file ({error}); other formats are never unpickled") from error
+
+
+def head_class(name: str, trust: str | None) -> type[nn.Module]:
+    """Find a head's class: one of ours by its bare name, or one of the package that the user trusts.
+
+    Raises:
+        ValueError: the name is neither.
+    """
+    module, _, bare = name.rpartition(".")
+    if name in HEAD_CLASSES:
+        module, bare = HEAD_CLASSES[name], name
+    elif not trust or module.split(".")[0] != trust:
+        raise ValueError(
+            f"the model folder asks for the head class {name!r}, which is none of {', '.join(HEAD_CLASSES)}; "
+            "if it is your own, name its package with trust="
+        )
+    found = getattr(importlib.import_module(module), bare, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module) and found.__module__ == module):
+        raise ValueError(f"{name!r} is no network head defined in {module}")
+    return found
+
+
+def class_name(head: nn.Module) -> str:
+    """What model.json calls a head's class: ours by the bare name, others by their whole path."""
+    kind = type(head)
+    return kind.__name__ if HEAD_CLASSES.get(kind.__name__) == kind.__module__ else f"{kind.__module__}.{kind.__name__}"
+
+
+def describe(network: Network, heads: Mapping[str, Mapping[str, Any]], **facts: Any) -> dict[str, Any]:
+    """Compose model.json: what rebuilds the network, joined with what is known of each head and of the model."""
+    from mbapps import __version__
+    from mbapps.models.complexity import count
+
+    first = next(iter(network.heads.values()))
+    complexity = count(network, first.image_size)
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "body": network.body.settings,
+        "heads": {
+            name: {
+                "class": class_name(head),
+                "settings": head.settings,
+                "class_names": list(head.class_names),
+                "image_size": head.image_size,
+                "thresholds": None,
+                "metrics": {},
+                **heads.get(name, {}),
+            }
+            for name, head in network.heads.items()
+        },
+        "params": complexity.params,
+        "macs": complexity.macs,
+        **facts,
+    }
+
+
+def save_bundle(folder: str | Path, network: Network, facts: Mapping[str, Any]) -> Path:
+    """Write a model folder at once: it is complete or not there."""
+    from mbapps.card import write_card
+
+    folder = Path(folder)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+        (temporary / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_card(temporary / CARD, facts)
+    return folder
+
+
+def pick_device(device: str) -> str:
+    """Turn "auto" into the best device at hand; others are checked to be there."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device} is not usable here: {str(error).splitlines()[0]}") from error
+    return device

@@ -1,0 +1,222 @@
+"""COCO's twelve numbers, average precision per class, and the score thresholds that follow from them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbapps.batches import BoxTable
+from mbapps.predictions import Detections
+
+from .matching import MAX_DETECTIONS, Found, Matching, Outcome
+
+BACKENDS = ("numpy", "faster", "pycocotools")
+NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+IOUS = np.linspace(0.5, 0.95, 10).tolist()
+RECALLS = np.linspace(0, 1, 101)  # where COCO reads a precision curve
+ANY_SIZE = (0.0, 1e5**2)  # areas in px^2, bounds included on both sides
+SIZES = (ANY_SIZE, (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e5**2))  # any, small, medium, large
+LIMITS = (1, 10, MAX_DETECTIONS)  # detections per image and class
+NO_THRESHOLD = 0.5  # stands for a class whose best threshold can't be known
+
+Floats = NDArray[np.float64]
+
+
+class CocoMetric:
+    """Collects detections image by image, then gives COCO's numbers.
+
+    Only the image rows that were updated are evaluated, so that images nobody could read cost nothing; an
+    image row that comes twice counts once. Distributed callers gather `rows`, which is plain and picklable,
+    before they ask for numbers.
+
+    Args:
+        truth: the boxes to find.
+        backend: who counts, always to the same numbers: "numpy" is the quickest and needs nothing else,
+            "faster" is faster-coco-eval, "pycocotools" the reference.
+
+    Raises:
+        ValueError: `backend` is none of these.
+    """
+
+    def __init__(self, truth: BoxTable, *, backend: str = "numpy"):
+        if backend not in BACKENDS:
+            raise ValueError(f"task.metric.backend must be one of {', '.join(BACKENDS)}, got {backend}")
+        self.truth = truth
+        self.backend = backend
+        self.rows: list[
+            tuple[int, NDArray[Any], NDArray[Any], NDArray[Any]]
+        ] = []  # image row, boxes, scores, labels
+
+    def update(self, rows: Sequence[int], predictions: Sequence[Detections]) -> None:
+        """Add what was found in some images, given by their rows in the table.
+
+        Raises:
+            ValueError: a detection's class is none of the table's.
+        """
+        num_classes = len(self.truth.class_names)
+        for row, found in zip(rows, predictions, strict=True):
+            if len(found) and not 0 <= found.labels.min() <= found.labels.max() < num_classes:
+                raise ValueError(
+                    f"labels must be in [0, {num_classes}), the classes of the data; "
+                    f"got {found.labels.min()} to {found.labels.max()}"
+                )
+            self.rows.append((int(row), found.boxes, found.scores, found.labels))
+
+    def compute(self) -> dict[str, float]:
+        """COCO's twelve numbers and "AP/<class name>" of each class.
+
+        NaN stands where there is nothing to find and COCO writes -1: no box of that size or class, no image.
+        Where there are boxes and no detection, it is 0. Results files leave NaN out.
+        """
+        names = [*NUMBERS, *(f"AP/{name}" for name in self.truth.class_names)]
+        truth, found = self._collect()
+        if not len(truth):
+            return dict.fromkeys(names, math.nan)
+        if self.backend == "numpy":
+            precision, recall = _evaluate(Matching(truth, found), IOUS, SIZES)
+        else:
+            precision, recall = _evaluate_elsewhere(self.backend, truth, found)
+        values = [precision[iou, ..., 0] for iou in (slice(None), 0, 5)]  # IoU 0.5 to 0.95, 0.5, 0.75
+        values += [precision[..., size] for size in (1, 2, 3)]
+        values += [recall[..., 0, limit] for limit in (0, 1, 2)]
+        values += [recall[..., size, 2] for size in (1, 2, 3)]
+        values += [precision[:, :, label, 0] for label in range(len(self.truth.class_names))]
+        return dict(zip(names, map(_mean, values), strict=True))
+
+    def best_thresholds(self) -> Floats:
+        """Give the score threshold of each class with the highest F1, [K].
+
+        A detection at or above it is kept. F1 is that of COCO's matching at IoU 0.5, all sizes and at most
+        100 detections per image and class, taken at every score that occurs, without interpolation; of two
+        equally good thresholds the higher one. A class without a single match gets 0.5.
+        """
+        matching = Matching(*self._collect())
+        outcome = matching.judge(IOUS[:1], ANY_SIZE)
+        thresholds = np.full(len(outcome.num_truths), NO_THRESHOLD)
+        for label, rows in enumerate(_class_rows(matching)):
+            scores, true = matching.found.scores[rows], np.cumsum(outcome.hits[0, rows])
+            if len(true) and true[-1]:
+                f1 = 2 * true / (np.cumsum(outcome.counts[0, rows]) + outcome.num_truths[label])
+                last_of_score = np.append(
+                    scores[1:] != scores[:-1], True
+                )  # a threshold keeps all equal scores
+                thresholds[label] = scores[np.argmax(np.where(last_of_score, f1, 0))]
+        return thresholds
+
+    def precision_recall(self) -> dict[str, tuple[Floats, Floats]]:
+        """Give recall [101] and precision [101] at IoU 0.5 of each class that has boxes to find.
+
+        As in COCO, precision at a recall is the best one reached there or further on; its mean is the class's
+        AP50.
+        """
+        precision, _ = _evaluate(Matching(*self._collect()), IOUS[:1], (ANY_SIZE,))
+        curves = zip(self.truth.class_names, precision[0, :, :, 0].T, strict=True)
+        return {name: (RECALLS, curve) for name, curve in curves if curve[0] > -1}
+
+    def _collect(self) -> tuple[BoxTable, Found]:
+        """Truth of the images seen, in COCO's order (by image id), and what was found in them."""
+        once = {row[0]: row for row in reversed(self.rows)}
+        images = np.array(sorted(once), dtype=np.int64)
+        images = images[np.argsort(self.truth.image_ids[images], kind="stable")]
+        parts = [once[image] for image in images.tolist()]
+        counts = [len(scores) for _, _, scores, _ in parts]
+        boxes = np.concatenate([np.zeros((0, 4)), *(boxes.reshape(-1, 4) for _, boxes, _, _ in parts)])
+        scores = np.concatenate([np.zeros(0), *(scores for _, _, scores, _ in parts)])
+        labels = np.concatenate([np.zeros(0, dtype=np.int64), *(labels for _, _, _, labels in parts)])
+        return self.truth.take(images), Found(
+            np.repeat(np.arange(len(images)), counts), boxes, scores, labels
+        )
+
+
+def _mean(values: Floats) -> float:
+    values = values[values > -1]
+    return float(values.mean()) if values.size else math.nan
+
+
+def _class_rows(matching: Matching) -> list[slice]:
+    cuts = np.searchsorted(matching.found.labels, np.arange(matching.num_classes + 1)).tolist()
+    return [slice(start, stop) for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
+
+
+def _evaluate(
+    matching: Matching, ious: Sequence[float], sizes: Sequence[tuple[float, float]]
+) -> tuple[Floats, Floats]:
+    """Precision [IoU, recall, class, size] and recall [IoU, class, size, limit], -1 without boxes to find."""
+    precision = np.full((len(ious), len(RECALLS), matching.num_classes, len(sizes)), -1.0)
+    recall = np.full((len(ious), matching.num_classes, len(sizes), len(LIMITS)), -1.0)
+    class_rows = _class_rows(matching)
+    for size, area in enumerate(sizes):
+        outcome = matching.judge(ious, area)
+        for label in np.flatnonzero(outcome.num_truths):
+            rows = class_rows[label]
+            precision[:, :, label, size] = _precision(outcome, rows, outcome.num_truths[label])
+            for limit, most in enumerate(LIMITS):
+                hits = outcome.hits[:, rows] & (matching.ranks[rows] < most)
+                recall[:, label, size, limit] = hits.sum(axis=1) / outcome.num_truths[label]
+    return precision, recall
+
+
+def _precision(outcome: Outcome, rows: slice, num_truths: int) -> Floats:
+    """[IoU, recall] best precision of one class at each recall or further on, 0 beyond the highest recall."""
+    true = np.cumsum(outcome.hits[:, rows], axis=1)
+    shown = np.cumsum(outcome.counts[:, rows], axis=1)
+    precision = true / (shown + np.spacing(1))  # COCO's guard against 0 / 0; it moves the last digit
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    best = np.append(best, np.zeros((len(best), 1)), axis=1)
+    return np.stack(
+        [row[np.searchsorted(found / num_truths, RECALLS)] for row, found in zip(best, true, strict=True)]
+    )
+
+
+def _evaluate_elsewhere(backend: str, truth: BoxTable, found: Found) -> tuple[Floats, Floats]:
+    """Do what `_evaluate` does by one of the libraries."""
+    coco: Any
+    evaluation: Any
+    if backend == "faster":
+        from faster_coco_eval import COCO, COCOeval_faster
+
+        coco, evaluation = COCO, COCOeval_faster
+    else:
+        from pycocotools.coco import COCO as REFERENCE
+        from pycocotools.cocoeval import COCOeval
+
+        coco, evaluation = REFERENCE, COCOeval
+    with contextlib.redirect_stdout(io.StringIO()):  # both print their progress
+        sides = [coco(), coco()]
+        for side, dataset in zip(sides, _datasets(truth, found), strict=True):
+            side.dataset = dataset
+            side.createIndex()
+        run = evaluation(*sides, iouType="bbox")
+        run.evaluate()
+        run.accumulate()
+    return np.asarray(run.eval["precision"])[..., -1], np.asarray(run.eval["recall"])
+
+
+def _datasets(truth: BoxTable, found: Found) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Truth and detections as COCO's dicts; ids count from 1, since 0 means "no match" to both libraries."""
+    shared = {
+        "images": [{"id": image} for image in range(1, len(truth) + 1)],
+        "categories": [{"id": label + 1, "name": name} for label, name in enumerate(truth.class_names)],
+    }
+    areas = (found.boxes[:, 2:] - found.boxes[:, :2]).prod(axis=1)
+    boxes = _dicts(
+        truth.box_images(), truth.labels, truth.boxes, area=truth.areas, iscrowd=truth.crowd.astype(int)
+    )
+    detections = _dicts(found.images, found.labels, found.boxes, area=areas, score=found.scores)
+    return {**shared, "annotations": boxes}, {**shared, "annotations": detections}
+
+
+def _dicts(
+    images: NDArray[Any], labels: NDArray[Any], boxes: Floats, **more: NDArray[Any]
+) -> list[dict[str, Any]]:
+    xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    keys = ("id", "image_id", "category_id", "bbox", *more)
+    ids = range(1, len(boxes) + 1)
+    columns = (values.tolist() for values in (images + 1, labels + 1, xywh, *more.values()))
+    return [dict(zip(keys, row, strict=True)) for row in zip(ids, *columns, strict=True)]

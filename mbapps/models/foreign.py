@@ -1,0 +1,84 @@
+"""What the readers of foreign weights share: a MobileNet's tensors, in the paper's order, under our names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .mobilenet import BLOCKS, scaled
+
+FORMATS = (
+    "it may be a Keras MobileNet (.h5), a frozen TF-Slim MobileNet (.pb), a timm mobilenetv1 state dict "
+    "(.safetensors, .pth, .bin), a timm name such as mobilenetv1_100, or a model folder"
+)
+BLOCK_IDS = range(1, len(BLOCKS) + 1)  # as Keras and TF-Slim count the blocks
+LAYERS = ("stem", *(f"blocks.{n}.{part}" for n in range(len(BLOCKS)) for part in ("depthwise", "pointwise")))
+NORM_KEYS = ("weight", "bias", "running_mean", "running_var")
+PIXELS = (127.5, 127.5, 127.5)  # mean and std alike: Keras, TF-Slim and timm all see [-1, 1]
+
+Array = NDArray[np.float32]
+ConvNormTensors = tuple[Tensor, Sequence[Tensor]]  # kernel; NORM_KEYS
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A body's tensors under our names, and what it takes to build a body that they fit.
+
+    body: the keys of `MobileNetV1.state_dict()`; `num_batches_tracked` may be missing.
+    settings: keyword arguments of `MobileNetV1`.
+    classifier: "weight" [K, C] and "bias" [K] of a linear layer on the pooled c5; {} where there is none.
+    class_names: K names, or () where the file does not tell.
+    source: file name or known name.
+    image_size: side in px that the weights were trained at, None where the file does not tell.
+    """
+
+    body: dict[str, Tensor]
+    settings: dict[str, object]
+    classifier: dict[str, Tensor]
+    class_names: tuple[str, ...]
+    source: str
+    image_size: int | None
+
+
+def named(
+    layers: Sequence[ConvNormTensors],
+    settings: Mapping[str, object],
+    classifier: dict[str, Tensor],
+    source: str,
+    image_size: int | None,
+) -> Weights:
+    """Name the tensors of stem, depthwise 1, pointwise 1, depthwise 2, ...; the last width tells alpha."""
+    body = {}
+    for name, (kernel, norm) in zip(LAYERS, layers, strict=True):
+        body[f"{name}.conv.weight"] = kernel
+        body |= {f"{name}.norm.{key}": tensor for key, tensor in zip(NORM_KEYS, norm, strict=True)}
+    full, width = BLOCKS[-1][0], len(layers[-1][0])
+    alpha = width / full  # gives every layer its width, since all full widths divide this one
+    if scaled(full, round(alpha, 2)) == width:
+        alpha = round(alpha, 2)
+    return Weights(
+        body, {"alpha": alpha, "mean": PIXELS, "std": PIXELS, **settings}, classifier, (), source, image_size
+    )
+
+
+def conv(kernel: Array) -> Tensor:
+    """TensorFlow's [H, W, in, out] -> [out, in, H, W]."""
+    return torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
+
+
+def depthwise(kernel: Array) -> Tensor:
+    """TensorFlow's [H, W, C, 1] -> [C, 1, H, W]."""
+    return torch.from_numpy(kernel.transpose(2, 3, 0, 1).copy())
+
+
+def linear(kernel: Array, bias: Array) -> dict[str, Tensor]:
+    """TensorFlow's [C, K] or [1, 1, C, K] and [K] -> the tensors of a linear layer."""
+    return {
+        "weight": torch.from_numpy(kernel.reshape(kernel.shape[-2:]).T.copy()),
+        "bias": torch.from_numpy(bias),
+    }

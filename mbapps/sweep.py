@@ -1,0 +1,34 @@
+"""Ends a sweep (`-m`) with one table of all its jobs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+SHOWN = 6  # numbers of each job in the table; results.json has all
+
+
+class SweepTable(Callback):
+    """Hydra's hook at the end of a multirun: overrides and first numbers of each job."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        folder = Path(str(config.hydra.sweep.dir))
+        rows = []
+        for path in sorted(folder.glob("*/results.json"), key=lambda path: (len(path.parent.name), path.parent.name)):
+            numbers = json.loads(path.read_text(encoding="utf-8"))
+            overrides = (path.parent / "overrides.txt").read_text(encoding="utf-8").split("\n")
+            rows.append((path.parent.name, " ".join(overrides).strip(), numbers))
+        if not rows:
+            return
+        names = [key for key, value in rows[0][2].items() if isinstance(value, (int, float)) and "/" not in key][:SHOWN]
+        table = Table("job", "overrides", *names, title=f"{len(rows)} jobs in {folder}")
+        for job, overrides, numbers in rows:
+            table.add_row(job, overrides, *(f"{numbers.get(name, float('nan')):.4g}" for name in names))
+        Console().print(table)

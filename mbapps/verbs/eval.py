@@ -1,0 +1,79 @@
+"""`mbapps eval`: the task's published protocol for a model folder on a data set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+WORST = 12  # pictures of the worst images in the report
+SHOWN_PLACES = 5  # of each problem with the annotations
+
+
+def run(cfg: DictConfig) -> None:
+    """Measure, write results.json and report.html."""
+    from mbapps import app
+    from mbapps.report import print_table, run_context, write_report, write_results
+
+    started = time.perf_counter()
+    if cfg.split not in ("val", "test"):
+        raise ValueError(f"split must be val or test, got {cfg.split!r}; data.test= takes any split or file by name")
+    folder = app.run_folder(cfg)
+    bundle = app.open_bundle(cfg.model, cfg)
+    data = app.build_data(cfg, bundle)
+    print_problems(data.problems())
+    task = app.build_task(cfg, bundle.network)
+    metric = measure(cfg, folder, task, data, cfg.split)
+    if not task.trainer.is_global_zero:
+        return
+    numbers: dict[str, Any] = plain_names(metric.compute())
+    seconds = time.perf_counter() - started
+    numbers |= {"images": len(metric.rows), "seconds": seconds, "images_per_second": len(metric.rows) / seconds}
+    context = run_context() | {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)}
+    results = write_results(folder, numbers, context)
+    sections = task_sections(metric, data, cfg.split, bundle.head_facts["thresholds"])
+    report = write_report(folder / "report.html", f"{cfg.model} on the {cfg.split} split of {data.root}", numbers, sections)
+    shown = {name: value for name, value in numbers.items() if "/" not in name}
+    print_table(f"eval {bundle.head_name}", shown, paths=[results, report])
+
+
+def measure(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str) -> Any:
+    """Run one split through the network and give its metric, fed with every image of it once."""
+    from mbapps import app
+
+    trainer = app.build_trainer(cfg, folder, fitting=False)
+    run_split = trainer.validate if split == "val" else trainer.test
+    run_split(task, datamodule=data, verbose=False)
+    return task.metrics[split]
+
+
+def plain_names(numbers: Mapping[str, float]) -> dict[str, Any]:
+    """A metric's numbers as plain floats."""
+    return {name: float(value) for name, value in numbers.items()}
+
+
+def task_sections(metric: Any, data: Any, split: str, thresholds: Sequence[float] | None) -> list[Any]:
+    """The task's own plots, and its worst images: truth on the left, answer on the right."""
+    import numpy as np
+
+    from mbapps.report import Figures, Pictures
+
+    pictures = []
+    for row, caption in metric.worst(WORST, thresholds):
+        image, truth = data.picture(split, row)
+        pictures.append((np.concatenate([truth, metric.answer(row, thresholds).draw(image)], axis=1), caption))
+    return [
+        Figures("By class", metric.plots()),
+        Pictures(f"Worst images of the {split} split: truth left, answer right", pictures),
+    ]
+
+
+def print_problems(problems: Mapping[str, Sequence[str]]) -> None:
+    """Say what reading the annotations dropped or mended, with the first places of each kind."""
+    for reason, places in problems.items():
+        more = f" and {len(places) - SHOWN_PLACES} more" if len(places) > SHOWN_PLACES else ""
+        print(f"{len(places)} x {reason}: {'; '.join(places[:SHOWN_PLACES])}{more}")

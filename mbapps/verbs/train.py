@@ -1,0 +1,102 @@
+"""`mbapps train`: fit, measure, and leave a run folder and a model folder."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mbapps.verbs.eval import measure, plain_names, print_problems, task_sections
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+PREVIEWS = 8  # augmented training samples shown in the report
+
+
+def run(cfg: DictConfig) -> None:
+    """Train as configured; the best epoch on validation is tested once and shipped."""
+    from mbapps import app
+
+    started = time.perf_counter()
+    folder = app.run_folder(cfg)
+    data = app.build_data(cfg)
+    network, notes = app.build_network(cfg, data.class_names)
+    task = app.build_task(cfg, network)
+    trainer = app.build_trainer(cfg, folder, fitting=True)
+    if trainer.is_global_zero:
+        print("\n".join(notes))
+        print_problems(data.problems())
+    checkpoint = _resume_from(cfg, folder)
+    fit_started = time.perf_counter()
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        _interrupted(folder)
+    fit_seconds = time.perf_counter() - fit_started
+    _load_best(task, folder)
+    val, test = measure(cfg, folder, task, data, "val"), measure(cfg, folder, task, data, "test")
+    if not trainer.is_global_zero:
+        return
+    numbers = plain_names(test.compute()) | {f"val_{name}": value for name, value in plain_names(val.compute()).items()}
+    numbers |= {"images_per_second": task.images_seen / fit_seconds, "epochs": trainer.current_epoch}
+    _write(cfg, folder, task, data, val, test, numbers, started)
+
+
+def _resume_from(cfg: DictConfig, folder: Path) -> str | None:
+    if not cfg.resume:
+        return None
+    last = folder / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        raise FileNotFoundError(f"resume={cfg.resume} has no checkpoint yet: it was stopped in its first epoch; start anew")
+    from mbapps.report import carry_metrics
+
+    carry_metrics(folder)
+    return str(last)
+
+
+def _interrupted(folder: Path) -> None:
+    if (folder / "checkpoints" / "last.ckpt").is_file():
+        print(f"stopped; go on from the last finished epoch with: python -m mbapps resume={folder}", file=sys.stderr)
+    else:
+        print("stopped in the first epoch: there is no checkpoint to go on from", file=sys.stderr)
+    sys.exit(130)
+
+
+def _load_best(task: Any, folder: Path) -> None:
+    import torch
+
+    best = folder / "checkpoints" / "best.ckpt"
+    task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+
+
+def _write(
+    cfg: DictConfig, folder: Path, task: Any, data: Any, val: Any, test: Any, numbers: dict[str, Any], started: float
+) -> None:
+    from mbapps.deploy.bundle import describe, save_bundle
+    from mbapps.plots import curves
+    from mbapps.report import Figures, Pictures, Text, merge_metrics, print_table, run_context, write_report, write_results
+
+    thresholds = val.best_thresholds().tolist() if hasattr(val, "best_thresholds") else None
+    context = run_context()
+    lineage = {"data": [data.lineage()], "weights": cfg.backbone.weights, "teacher": None}
+    head = {task.head_name: {"thresholds": thresholds, "metrics": dict(numbers)}}
+    facts = describe(task.network, head, lineage=lineage, command=context["command"])
+    model = save_bundle(folder / "model", task.network, facts)
+    numbers = {
+        **numbers, "params": facts["params"], "macs": facts["macs"], "seconds": time.perf_counter() - started,
+    }  # fmt: skip
+    context |= {"data": data.lineage(), "problems": {reason: len(places) for reason, places in data.problems().items()}}
+    context["broken"] = list(data.broken)
+    results = write_results(folder, numbers, context)
+    metrics = merge_metrics(folder)
+    sections = [
+        Figures("Training", {"curves": curves(metrics)}),
+        *task_sections(test, data, "test", thresholds),
+        Pictures("First training batch, augmented, with its truth", [(image, "") for image in data.preview(PREVIEWS)]),
+        Text("Configuration", (folder / "config.yaml").read_text(encoding="utf-8")),
+    ]
+    report = write_report(folder / "report.html", f"{task.head_name}: {folder}", numbers, sections)
+    shown = {name: value for name, value in numbers.items() if "/" not in name}
+    print_table(f"train {task.head_name}", shown, paths=[model, report, results])

@@ -1,0 +1,236 @@
+"""The one LightningModule: it owns the network, logs, optimises, schedules, keeps EMA and freezes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+
+from mbapps.files import replacing
+from mbapps.models.network import Network
+from mbapps.predictions import Prediction
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "sgd": lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True),
+    # TF Object Detection's RMSprop for SSD; its epsilon of 1.0 makes it close to plain momentum
+    "rmsprop": lambda groups, lr: torch.optim.RMSprop(groups, lr=lr, alpha=0.9, momentum=0.9, eps=1.0),
+}
+FINAL_LR = 0.01  # share of the peak rate that the cosine ends at
+
+
+class Metric(Protocol):
+    """What the task of a head is measured by, fed image by image."""
+
+    rows: list[Any]  # picklable, one entry per image: gathered across processes
+
+    def update(self, rows: Sequence[int], predictions: Sequence[Any]) -> None: ...
+
+    def compute(self) -> dict[str, float]: ...
+
+
+class Task(pl.LightningModule):
+    """Trains and measures a network of one body and one head.
+
+    Args:
+        network: the body and its head.
+        metric: makes a metric of a split's truth.
+        monitor: the validation number that picks the best epoch, higher is better.
+        optimizer: "adamw", "sgd" or "rmsprop".
+        lr: peak learning rate, > 0, for the batch size it was chosen with.
+        weight_decay: on all weights but depthwise filters, norms and biases.
+        warmup_epochs: over which the rate rises linearly from 0; may be a fraction.
+        ema_decay: of the weights' moving average that is validated and shipped; 0 switches it off.
+        freeze_blocks: stages of the body (stem first) that do not learn, 0-14.
+        freeze_bn: keep the body's batch norm statistics as loaded.
+
+    Source: MobileNets (2017), section 3.2: little or no weight decay on the depthwise filters.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        metric: Callable[[Any], Metric],
+        *,
+        monitor: str,
+        optimizer: str = "adamw",
+        lr: float = 1e-3,
+        weight_decay: float = 0.05,
+        warmup_epochs: float = 1.0,
+        ema_decay: float = 0.998,
+        freeze_blocks: int = 0,
+        freeze_bn: bool = False,
+    ):
+        super().__init__()
+        if optimizer not in OPTIMIZERS:
+            raise ValueError(f"task.optimizer must be one of {sorted(OPTIMIZERS)}, got {optimizer!r}")
+        if lr <= 0:
+            raise ValueError(f"task.lr must be > 0, got {lr}")
+        if not 0 <= ema_decay < 1:
+            raise ValueError(f"task.ema_decay must be in [0, 1), got {ema_decay}")
+        stages = network.body.stages()
+        if not 0 <= freeze_blocks <= len(stages):
+            raise ValueError(f"task.freeze_blocks must be 0 to {len(stages)}, got {freeze_blocks}")
+        self.network = network
+        (self.head,) = network.heads.values()
+        (self.head_name,) = network.heads
+        self.make_metric = metric
+        self.monitor = monitor
+        self.optimizer_name = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.warmup_epochs = warmup_epochs
+        self.ema_decay = ema_decay
+        self.frozen: list[nn.Module] = [network.body.normalize, *stages[:freeze_blocks]]
+        self.freeze_bn = freeze_bn
+        for stage in self.frozen:
+            stage.requires_grad_(False)
+        self.metrics: dict[str, Metric] = {}
+        self.images_seen = 0
+
+    def forward(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
+        return self.network(images)
+
+    def train(self, mode: bool = True) -> Task:
+        super().train(mode)
+        for stage in self.frozen:
+            stage.eval()
+        if self.freeze_bn:
+            for module in self.network.body.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        losses = self.head.loss(self(batch.images)[self.head_name], batch)
+        if not torch.isfinite(losses["loss"]):
+            names = self.trainer.datamodule.names("train", batch.rows.tolist())  # type: ignore[attr-defined]
+            raise FloatingPointError(
+                f"the loss is {losses['loss'].item()} in epoch {self.current_epoch}, step {self.global_step}; "
+                f"images of that batch: {', '.join(names)}; lower task.lr, or look at these images' boxes"
+            )
+        self.images_seen += len(batch.images) * self.trainer.world_size
+        self.log_dict(
+            {f"train_{name}": value for name, value in losses.items()},
+            prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.images),
+        )  # fmt: skip
+        return losses["loss"]
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._measure(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._measure(batch, "test")
+
+    def on_validation_epoch_start(self) -> None:
+        self._start("val")
+
+    def on_test_epoch_start(self) -> None:
+        self._start("test")
+
+    def on_validation_epoch_end(self) -> None:
+        self._finish("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._finish("test")
+
+    def predictions(self, batch: Any) -> list[Prediction]:
+        """Decoded answers for one batch, in the original images' pixels."""
+        return self.head.decode(self(batch.images)[self.head_name], batch.sizes)
+
+    def _start(self, split: str) -> None:
+        self.metrics[split] = self.make_metric(self.trainer.datamodule.truth(split))  # type: ignore[attr-defined]
+
+    def _measure(self, batch: Any, split: str) -> None:
+        if len(batch.images):  # a batch of which every image was broken has none
+            self.metrics[split].update(batch.rows.tolist(), self.predictions(batch))
+
+    def _finish(self, split: str) -> None:
+        metric = self.metrics[split]
+        if self.trainer.world_size > 1:
+            parts: list[list[Any]] = [[] for _ in range(self.trainer.world_size)]
+            torch.distributed.all_gather_object(parts, metric.rows)
+            metric.rows = [row for part in parts for row in part]
+        numbers = metric.compute()
+        self.log_dict({f"{split}_{name}": value for name, value in numbers.items()}, rank_zero_only=False)
+
+    def configure_optimizers(self) -> Any:
+        groups = parameter_groups(self.network, self.weight_decay)
+        optimizer = OPTIMIZERS[self.optimizer_name](groups, lr=self.lr)
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        warmup = round(self.warmup_epochs * total / max(1, self.trainer.max_epochs or 1))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, WarmupCosine(warmup, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        if not self.ema_decay:
+            return []
+        return [WeightAveraging(multi_avg_fn=WarmedUpEma(self.ema_decay))]
+
+
+class WarmupCosine:
+    """Share of the peak rate at a step: a line up from 0, then half a cosine down to FINAL_LR.
+
+    >>> schedule = WarmupCosine(warmup=10, total=100)
+    >>> [round(schedule(step), 3) for step in (0, 9, 10, 55, 100)]
+    [0.1, 1.0, 1.0, 0.505, 0.01]
+    """
+
+    def __init__(self, warmup: int, total: int):
+        self.warmup = warmup
+        self.total = total
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        progress = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
+        return FINAL_LR + (1 - FINAL_LR) * (1 + math.cos(math.pi * progress)) / 2
+
+
+class WarmedUpEma:
+    """Moving average whose decay rises from 0 to `decay`, so that the first epochs are not the initial weights."""
+
+    def __init__(self, decay: float):
+        self.decay = decay
+
+    @torch.no_grad()
+    def __call__(self, averages: Any, current: Any, num_averaged: Any) -> None:
+        done = int(num_averaged)
+        decay = min(self.decay, (1 + done) / (10 + done))
+        if torch.is_floating_point(averages[0]):
+            torch._foreach_lerp_(averages, current, 1 - decay)
+        else:  # counters of batch norms
+            torch._foreach_copy_(averages, current)
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups of the trainable parameters: with weight decay, and depthwise filters, norms and biases without."""
+    decayed, free = [], []
+    for module in network.modules():
+        depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad:
+                plain = parameter.ndim > 1 and name == "weight" and not depthwise
+                (decayed if plain else free).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints by rename: a full disk or a kill leaves the last one whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        try:
+            with replacing(path) as temporary:
+                super().save_checkpoint(checkpoint, temporary, storage_options)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"could not save {path}: {error.strerror or error}; the checkpoint before it is whole: "
+                f"make room and go on with resume={path.parent.parent if hasattr(path, 'parent') else path}",
+            ) from error
