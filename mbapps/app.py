@@ -73,7 +73,15 @@ def image_size(cfg: DictConfig) -> int:
 
 
 def build_data(cfg: DictConfig, bundle: Bundle | None = None) -> pl.LightningDataModule:
-    """Build the data module; with a bundle, at its image size and checked against its class names."""
+    """Build the data module; with a bundle, at its image size and checked against its class names.
+
+    Raises:
+        ValueError: the task has no reader of data yet.
+    """
+    if "_target_" not in cfg.data:
+        raise ValueError(
+            f"task={task_name()} has no reader of data in this version: info, convert and predict work, train and eval do not"
+        )
     if bundle is None:
         return build(cfg.data, image_size=image_size(cfg))
     head = bundle.head_facts
@@ -164,7 +172,7 @@ def build_task(cfg: DictConfig, network: Network) -> Task:
 def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer:
     """Build Lightning's Trainer with our callbacks; without loggers and checkpoints unless it fits."""
     from pytorch_lightning import seed_everything
-    from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+    from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 
     from .tasks.base import AtomicCheckpoints
 
@@ -182,6 +190,7 @@ def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer
         )  # fmt: skip
         if cfg.trainer.early_stopping:
             callbacks.append(EarlyStopping(monitor, mode="max", patience=cfg.trainer.early_stopping))
+        callbacks.append(LearningRateMonitor())
         loggers = [build(logger, save_dir=str(folder)) for logger in cfg.logger.values()]
     else:
         settings |= {"max_epochs": None, "max_time": None}

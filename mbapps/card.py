@@ -21,44 +21,48 @@ ANSWERS = {
 
 LIMITS = {
     "detection": (
-        "For finding objects of the classes above in photographs like those it was trained on. It knows no other "
-        "classes, and gives the nearest of its own or nothing for them. Small objects are its weak side: at the input "
-        "size above, a few pixels are all that is left of them. Thresholds were chosen on validation images; other "
-        "cameras, light or places need their own (`mbapps calibrate`). Where a missed or invented box can harm "
-        "somebody, as in traffic, medicine or surveillance, do not use it without a validation of your own."
+        "For finding objects of the classes above in photographs like those it was trained on. It knows no "
+        "other classes, and gives the nearest of its own or nothing for them. Small objects are its weak "
+        "side: at the input size above, a few pixels are all that is left of them. Thresholds were chosen "
+        "on validation images; other cameras, light or places need their own. Where a missed or invented "
+        "box can harm somebody, as in traffic, medicine or surveillance, do not use it without a "
+        "validation of your own."
     ),
     "fine_grained": (
-        "For telling apart the classes above in pictures that show one of them, large and clear. It always answers "
-        "with one of its classes, also for a picture of something else, and its probabilities are not calibrated for "
-        "such pictures. Classes that look alike to people are mixed up more often than the mean tells: see the "
-        "numbers per class. Where a mistake can harm, as in judging what is edible or poisonous, do not use it "
-        "without a validation of your own."
+        "For telling apart the classes above in pictures that show one of them, large and clear. It always "
+        "answers with one of its classes, also for a picture of something else, and its probabilities are "
+        "not calibrated for such pictures. Classes that look alike to people are mixed up more often than "
+        "the mean tells. Where a mistake can harm, as in judging what is edible or poisonous, do not use "
+        "it without a validation of your own."
     ),
     "face_attr": (
-        "For sorting and describing photographs whose subjects agreed to it. Attributes are guesses about how a face "
-        "looks in one picture, made by the habits of those who labelled the training data; they say nothing about "
-        "who a person is. **Do not use it to decide about people**: not for hiring, credit, policing, border control, "
-        "access or pricing, and not to infer gender identity, origin, health, character or emotion. Accuracy differs "
-        "between groups of people, light and poses; measure it on the people concerned before any use. In many "
-        "countries faces are protected biometric data and consent is required by law."
+        "For sorting and describing photographs whose subjects agreed to it. Attributes are guesses about "
+        "how a face looks in one picture, made by the habits of those who labelled the training data; they "
+        "say nothing about who a person is. **Do not use it to decide about people**: not for hiring, "
+        "credit, policing, border control, access or pricing, and not to infer gender identity, origin, "
+        "health, character or emotion. Accuracy differs between groups of people, light and poses; measure "
+        "it on the people concerned before any use. In many countries faces are protected biometric data "
+        "and consent is required by law."
     ),
     "geo": (
-        "For organising one's own photographs, for research and for journalism's checks, as one hint among others. "
-        "The answer is a guess: most errors are of tens to thousands of kilometres, and places that few people "
-        "photograph are the worst. **Do not use it to find, follow or expose people**, nor as evidence of where "
-        "somebody was. A photograph's location can be private even where the photograph is public."
+        "For organising one's own photographs, for research and for journalism's checks, as one hint among "
+        "others. The answer is a guess: most errors are of tens to thousands of kilometres, and places "
+        "that few people photograph are the worst. **Do not use it to find, follow or expose people**, nor "
+        "as evidence of where somebody was. A photograph's location can be private even where the "
+        "photograph is public."
     ),
     "face_embed": (
-        "For grouping and searching photographs whose subjects agreed to it. The vectors are biometric data of the "
-        "people shown: store them as carefully as passwords, and delete them on request. **Do not use it to identify "
-        "or follow people without their consent**, for mass surveillance, or as the only ground of any decision about "
-        "a person. False matches are certain in large galleries, and their rate differs between groups of people; "
-        "choose the threshold on the people concerned. In many countries the law forbids or restricts such use."
+        "For grouping and searching photographs whose subjects agreed to it. The vectors are biometric "
+        "data of the people shown: store them as carefully as passwords, and delete them on request. **Do "
+        "not use it to identify or follow people without their consent**, for mass surveillance, or as the "
+        "only ground of any decision about a person. False matches are certain in large galleries, and "
+        "their rate differs between groups of people; choose the threshold on the people concerned. In "
+        "many countries the law forbids or restricts such use."
     ),
 }  # fmt: skip
 OTHER_LIMITS = (
-    "For images and classes like those it was trained on, and for nothing that can harm somebody without a validation "
-    "of your own."
+    "For images and classes like those it was trained on, and for nothing that can harm somebody without a "
+    "validation of your own."
 )
 
 
@@ -78,15 +82,14 @@ def write_card(path: str | Path, model: Mapping[str, Any]) -> Path:
 
 def _opening(model: Mapping[str, Any], heads: Mapping[str, Mapping[str, Any]]) -> str:
     names = ", ".join(heads)
-    alpha = format_value("alpha", model["body"].get("alpha")).rstrip("0").removesuffix(".")
-    facts = (
-        f"{format_value('params', model.get('params'))} parameters, {format_value('macs', model.get('macs'))}"
-    )
+    alpha = model["body"].get("alpha", "unknown")
+    params, macs = (format_value(key, model.get(key)) for key in ("params", "macs"))
+    count = "a head" if len(heads) == 1 else f"{len(heads)} heads"
     return (
         f"# MobileNet {alpha}: {_text(names)}\n\n"
-        f"A MobileNet V1 body of width {alpha} with {'a head' if len(heads) == 1 else f'{len(heads)} heads'} for "
-        f"{_text(names)}: {facts} mult-adds. Written by mbapps {_text(model.get('version', 'unknown'))}; "
-        "`model.json` holds the same facts for programs."
+        f"A MobileNet V1 body of width {alpha} with {count} for {_text(names)}: {params} parameters, {macs} "
+        f"mult-adds. Written by mbapps {_text(model.get('version', 'unknown'))}; `model.json` says the same "
+        "to programs."
     )
 
 
@@ -124,7 +127,8 @@ def _classes(head: Mapping[str, Any], mark: str) -> str:
         if len(names) > MAX_CLASSES
         else ""
     )
-    return f"## Classes{mark}: {len(names):,}\n\n" + _table(("class", *columns), rows) + more
+    listed = _table(("class", *columns), rows) if columns else ", ".join(map(_text, names[:MAX_CLASSES]))
+    return f"## Classes{mark}: {len(names):,}\n\n{listed}{more}"
 
 
 def _input(heads: Mapping[str, Mapping[str, Any]]) -> str:
@@ -154,10 +158,8 @@ def _origin(model: Mapping[str, Any]) -> str:
             f"The licence of {_text(', '.join(unclear))} is unknown: find out before you pass this model on.",
             "",
         ]
-    lines.append(
-        f"- Weights it started from: {_text(lineage.get('weights') or 'none, trained from scratch')}"
-    )
-    lines.append(f"- Teacher: {_text(lineage.get('teacher') or 'none')}")
+    for label, key in (("Weights it started from", "weights"), ("Teacher", "teacher")):
+        lines.append(f"- {label}: {_text(lineage.get(key, 'unknown') or 'none')}")
     if model.get("command"):
         lines.append(f"- Command: `{str(model['command']).replace('`', ' ')}`")
     return "\n".join(lines)

@@ -90,11 +90,10 @@ class Rows:
     def html(self) -> str:
         columns = list(dict.fromkeys(column for row in self.rows.values() for column in row))
         head = "".join(f'<th scope="col">{escape(column)}</th>' for column in ["", *columns])
-        lines = "".join(
-            f'<tr><th scope="row">{escape(name)}</th>'
-            + "".join(map(self._cell, columns, map(row.get, columns)))
-            for name, row in self.rows.items()
-        )
+        lines = ""
+        for name, row in self.rows.items():
+            cells = "".join(self._cell(column, row.get(column)) for column in columns)
+            lines += f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
         return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
 
     @staticmethod

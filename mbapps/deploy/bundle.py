@@ -19,9 +19,9 @@ from mbapps.files import replacing
 from mbapps.images import UInt8Image, read_image, resize
 from mbapps.models.mobilenet import MobileNetV1
 from mbapps.models.network import Network
+from mbapps.models.weights import FOLDER_FORMAT as FORMAT
 from mbapps.predictions import Prediction
 
-FORMAT = 1  # of model.json; a newer one is refused
 WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "CARD.md"
 # The only classes that a model folder can name without the user's trust, and where they are.
 HEAD_CLASSES = {

@@ -6,7 +6,7 @@ import contextlib
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from mbapps.batches import BoxTable
 from mbapps.predictions import Detections
 
 from .matching import MAX_DETECTIONS, Found, Matching, Outcome
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BACKENDS = ("numpy", "faster", "pycocotools")
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -118,6 +121,39 @@ class CocoMetric:
         precision, _ = _evaluate(Matching(*self._collect()), IOUS[:1], (ANY_SIZE,))
         curves = zip(self.truth.class_names, precision[0, :, :, 0].T, strict=True)
         return {name: (RECALLS, curve) for name, curve in curves if curve[0] > -1}
+
+    def plots(self) -> dict[str, Figure]:
+        """Give the report's drawings by title."""
+        from mbapps.plots import precision_recall
+
+        ap = {name.removeprefix("AP/"): value for name, value in self.compute().items() if name.startswith("AP/")}
+        return {"Precision and recall at IoU 0.5": precision_recall(self.precision_recall(), ap)}
+
+    def worst(self, count: int, score_thresh: float | Sequence[float]) -> list[tuple[int, str]]:
+        """Give the images of lowest F1 at IoU 0.5, worst first: row of the table, and a line about it."""
+        truth, found = self._collect()
+        thresholds = np.broadcast_to(np.asarray(score_thresh, dtype=float), (len(truth.class_names),))
+        matching = Matching(truth, found.take(found.scores >= thresholds[found.labels]))
+        outcome = matching.judge(IOUS[:1], ANY_SIZE)
+        images = matching.found.images
+        hits, shown = (
+            np.bincount(images[flags[0]], minlength=len(truth)) for flags in (outcome.hits, outcome.counts)
+        )
+        wanted = np.bincount(truth.box_images()[~truth.crowd], minlength=len(truth))
+        f1 = np.where(shown + wanted > 0, 2 * hits / np.maximum(shown + wanted, 1), 1.0)
+        rows = {int(number): row for row, number in enumerate(self.truth.image_ids)}
+        return [
+            (
+                rows[int(truth.image_ids[image])],
+                f"{truth.files[image]}: {hits[image]} of {wanted[image]} found, {shown[image] - hits[image]} false",
+            )
+            for image in np.argsort(f1, kind="stable")[:count]
+        ]
+
+    def answer(self, row: int, score_thresh: float | Sequence[float]) -> Detections:
+        """What was found in one image, at or above the thresholds."""
+        _, boxes, scores, labels = next(found for found in self.rows if found[0] == row)
+        return Detections(boxes, scores, labels, self.truth.class_names).above(score_thresh)
 
     def _collect(self) -> tuple[BoxTable, Found]:
         """Truth of the images seen, in COCO's order (by image id), and what was found in them."""

@@ -35,10 +35,11 @@ def run(cfg: DictConfig) -> None:
     numbers |= {"images": len(metric.rows), "seconds": seconds, "images_per_second": len(metric.rows) / seconds}
     context = run_context() | {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)}
     results = write_results(folder, numbers, context)
-    sections = task_sections(metric, data, cfg.split, bundle.head_facts["thresholds"])
-    report = write_report(folder / "report.html", f"{cfg.model} on the {cfg.split} split of {data.root}", numbers, sections)
-    shown = {name: value for name, value in numbers.items() if "/" not in name}
-    print_table(f"eval {bundle.head_name}", shown, paths=[results, report])
+    thresholds = bundle.head_facts["thresholds"] or 0.5
+    sections = [*number_sections(numbers), *task_sections(metric, data, cfg.split, thresholds)]
+    subtitle = f"{cfg.model} on the {cfg.split} split of {data.root}"
+    report = write_report(folder / "report.html", f"{bundle.head_name}: evaluation", sections, subtitle=subtitle)
+    print_table(f"eval {bundle.head_name}", without_classes(numbers), paths=[results, report])
 
 
 def measure(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str) -> Any:
@@ -56,19 +57,38 @@ def plain_names(numbers: Mapping[str, float]) -> dict[str, Any]:
     return {name: float(value) for name, value in numbers.items()}
 
 
-def task_sections(metric: Any, data: Any, split: str, thresholds: Sequence[float] | None) -> list[Any]:
+def without_classes(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers of the whole; those of one class have a slash in their name."""
+    return {name: value for name, value in numbers.items() if "/" not in name}
+
+
+def number_sections(numbers: Mapping[str, Any]) -> list[Any]:
+    """The numbers at a glance, and a table of those by class."""
+    from mbapps.sections import Numbers, Rows
+
+    classes: dict[str, dict[str, Any]] = {}
+    for name, value in numbers.items():
+        metric, slash, label = name.partition("/")
+        if slash:
+            classes.setdefault(label, {})[metric] = value
+    return [Numbers("Numbers", without_classes(numbers)), Rows("By class", classes)]
+
+
+def task_sections(metric: Any, data: Any, split: str, thresholds: float | Sequence[float]) -> list[Any]:
     """The task's own plots, and its worst images: truth on the left, answer on the right."""
     import numpy as np
 
-    from mbapps.report import Figures, Pictures
+    from mbapps.sections import Pictures, Plot
 
-    pictures = []
+    pictures, captions = [], []
     for row, caption in metric.worst(WORST, thresholds):
         image, truth = data.picture(split, row)
-        pictures.append((np.concatenate([truth, metric.answer(row, thresholds).draw(image)], axis=1), caption))
+        pictures.append(np.concatenate([truth, metric.answer(row, thresholds).draw(image)], axis=1))
+        captions.append(caption)
+    about = f"The images of the {split} split with the lowest F1 at the model's thresholds: truth left, answer right."
     return [
-        Figures("By class", metric.plots()),
-        Pictures(f"Worst images of the {split} split: truth left, answer right", pictures),
+        *(Plot(title, figure) for title, figure in metric.plots().items()),
+        Pictures("Worst images", pictures, captions, about),
     ]
 
 

@@ -7,7 +7,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbapps.verbs.eval import measure, plain_names, print_problems, task_sections
+from mbapps.verbs.eval import (
+    measure,
+    number_sections,
+    plain_names,
+    print_problems,
+    task_sections,
+    without_classes,
+)
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -50,9 +57,6 @@ def _resume_from(cfg: DictConfig, folder: Path) -> str | None:
     last = folder / "checkpoints" / "last.ckpt"
     if not last.is_file():
         raise FileNotFoundError(f"resume={cfg.resume} has no checkpoint yet: it was stopped in its first epoch; start anew")
-    from mbapps.report import carry_metrics
-
-    carry_metrics(folder)
     return str(last)
 
 
@@ -76,7 +80,8 @@ def _write(
 ) -> None:
     from mbapps.deploy.bundle import describe, save_bundle
     from mbapps.plots import curves
-    from mbapps.report import Figures, Pictures, Text, merge_metrics, print_table, run_context, write_report, write_results
+    from mbapps.report import print_table, run_context, write_report, write_results
+    from mbapps.sections import Pictures, Plot, Preformatted
 
     thresholds = val.best_thresholds().tolist() if hasattr(val, "best_thresholds") else None
     context = run_context()
@@ -90,13 +95,13 @@ def _write(
     context |= {"data": data.lineage(), "problems": {reason: len(places) for reason, places in data.problems().items()}}
     context["broken"] = list(data.broken)
     results = write_results(folder, numbers, context)
-    metrics = merge_metrics(folder)
+    previews = data.preview(PREVIEWS)
     sections = [
-        Figures("Training", {"curves": curves(metrics)}),
-        *task_sections(test, data, "test", thresholds),
-        Pictures("First training batch, augmented, with its truth", [(image, "") for image in data.preview(PREVIEWS)]),
-        Text("Configuration", (folder / "config.yaml").read_text(encoding="utf-8")),
+        *number_sections(numbers),
+        Plot("Training", curves(folder / "metrics.csv")),
+        *task_sections(test, data, "test", thresholds or 0.5),
+        Pictures("First training batch, augmented", previews, [""] * len(previews)),
+        Preformatted("Configuration", (folder / "config.yaml").read_text(encoding="utf-8")),
     ]
-    report = write_report(folder / "report.html", f"{task.head_name}: {folder}", numbers, sections)
-    shown = {name: value for name, value in numbers.items() if "/" not in name}
-    print_table(f"train {task.head_name}", shown, paths=[model, report, results])
+    report = write_report(folder / "report.html", f"{task.head_name}: training", sections, subtitle=str(folder))
+    print_table(f"train {task.head_name}", without_classes(numbers), paths=[model, report, results])

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mbapps.data.transforms import DetectionTransform, RandomIoUCrop, ZoomOut
+from mbapps.images import GREY
+
+RED = (200, 30, 40)
+OFF = {"crop": 0, "zoom_out": 0, "flip": 0, "photometric": 0}
+
+
+def scene(box: tuple[int, int, int, int], height: int = 240, width: int = 320) -> np.ndarray:
+    image = np.full((height, width, 3), 90, dtype=np.uint8)
+    x1, y1, x2, y2 = box
+    image[y1:y2, x1:x2] = RED
+    return image
+
+
+def red_box(image: np.ndarray) -> np.ndarray:
+    """Edges of what is red, as drawn: the independent answer to where the box must be."""
+    mask = (image[..., 0].astype(int) - image[..., 1] > 60) & (image[..., 0] > 120)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+
+@pytest.mark.parametrize("switch", ["crop", "zoom_out", "flip", "vertical_flip"])
+def test_boxes_move_with_the_pixels(switch: str) -> None:
+    image, box = scene((100, 80, 180, 150)), np.array([[100.0, 80, 180, 150]])
+    transform = DetectionTransform(200, **{**OFF, switch: 1.0})
+    checked = 0
+    for seed in range(25):
+        square, boxes, labels = transform(image, box, np.array([3]), (0, 0, seed))
+        assert square.shape == (200, 200, 3)
+        assert square.dtype == np.uint8
+        if len(boxes):
+            assert labels.tolist() == [3]
+            assert np.abs(red_box(square) - boxes[0]).max() <= 1.5
+            checked += 1
+    assert checked >= 20
+
+
+def test_everything_off_is_a_plain_resize() -> None:
+    square, boxes, _ = DetectionTransform(160, **OFF)(scene((0, 0, 320, 120)), np.array([[0.0, 0, 320, 120]]), np.array([0]), (1,))
+    np.testing.assert_allclose(boxes, [[0, 0, 160, 80]], atol=1e-4)
+    assert (square[:79] == RED).all()
+
+
+def test_a_sample_depends_on_its_seed_alone() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    box, label = np.array([[20.0, 20, 90, 90]]), np.array([1])
+    first, second = DetectionTransform(96), DetectionTransform(96)
+    np.random.default_rng(5).random(100)
+    second(image, box, label, (9, 9, 9))  # another history
+    for seed in ((0, 0, 1), (0, 1, 1), (7, 3, 2)):
+        one, two = first(image, box, label, seed), second(image, box, label, seed)
+        np.testing.assert_array_equal(one[0], two[0])
+        np.testing.assert_array_equal(one[1], two[1])
+    assert not np.array_equal(first(image, box, label, (0, 0, 1))[0], first(image, box, label, (0, 1, 1))[0])
+
+
+def test_zoom_out_fills_with_mid_grey_and_shrinks() -> None:
+    transform = DetectionTransform(100, **{**OFF, "zoom_out": 1.0, "zoom_out_max": 4.0})
+    box = np.array([[0.0, 0, 320, 240]])
+    areas = []
+    for seed in range(40):
+        square, boxes, _ = transform(scene((0, 0, 320, 240)), box, np.array([0]), (seed,))
+        x1, y1, x2, y2 = boxes[0].round().astype(int)
+        outside = np.ones((100, 100), dtype=bool)
+        outside[y1:y2, x1:x2] = False
+        assert (square[outside] == GREY).all()
+        areas.append((x2 - x1) * (y2 - y1) / 100**2)
+    assert min(areas) < 0.15
+    assert min(areas) >= 1 / 17
+    assert max(areas) > 0.6
+
+
+def test_crop_keeps_boxes_by_their_centre() -> None:
+    transform = DetectionTransform(100, **{**OFF, "crop": 1.0})
+    image = scene((40, 40, 120, 120))
+    boxes = np.array([[40.0, 40, 120, 120], [200.0, 150, 300, 230]])
+    kept = [len(transform(image, boxes, np.array([0, 1]), (seed,))[1]) for seed in range(60)]
+    assert min(kept) >= 1  # a patch holds the centre of one box at least
+    assert 1 in kept
+    assert 2 in kept
+
+
+def test_crop_of_an_image_without_boxes() -> None:
+    transform = DetectionTransform(64)
+    for seed in range(10):
+        square, boxes, labels = transform(scene((1, 1, 2, 2)), np.empty((0, 4)), np.empty(0, dtype=np.int32), (seed,))
+        assert square.shape == (64, 64, 3)
+        assert boxes.shape == (0, 4)
+        assert labels.shape == (0,)
+
+
+def test_photometric_changes_colours_only() -> None:
+    image, box = scene((100, 80, 180, 150)), np.array([[100.0, 80, 180, 150]])
+    transform = DetectionTransform(240, **{**OFF, "photometric": 0.4})
+    plain = DetectionTransform(240, **OFF)(image, box, np.array([0]), (0,))
+    results = [transform(image, box, np.array([0]), (seed,)) for seed in range(10)]
+    assert all(np.allclose(result[1], plain[1]) for result in results)
+    assert sum(not np.array_equal(result[0], plain[0]) for result in results) >= 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"flip": 1.5}, r"data.augment.flip is a probability in \[0, 1\], got 1.5"),
+        ({"photometric": 1.0}, r"data.augment.photometric must be in \[0, 1\), got 1.0"),
+        ({"crop_min_scale": 0.0}, "data.augment.crop_min_scale must be in"),
+        ({"zoom_out_max": 0.5}, "data.augment.zoom_out_max must be >= 1, got 0.5"),
+    ],
+)
+def test_bad_settings(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DetectionTransform(100, **settings)
+
+
+def test_bad_transforms() -> None:
+    with pytest.raises(ValueError, match="max_aspect >= 1, got 0.5"):
+        RandomIoUCrop(max_aspect=0.5)
+    with pytest.raises(ValueError, match="zoom_out_max must be >= 1"):
+        ZoomOut(10, 0.0)

@@ -1,0 +1,79 @@
+"""Imports point one way: tasks -> mbapps.{models, ops, …} <- data; verbs and app see all."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED = {"models", "ops", "geo", "metrics", "search", "predictions", "batches", "images", "files"}
+ALLOWED = {
+    "tasks": SHARED,
+    "data": {"batches", "images", "predictions", "files"},
+    "mbapps/models": {"models", "ops"},
+    "mbapps/ops": {"ops"},
+    "mbapps/metrics": {"metrics", "ops", "batches", "predictions", "images", "plots"},
+    "mbapps/deploy": {"deploy", "models", "predictions", "images", "files", "card", "report", "tasks"},
+}
+OPEN = {"app", "verbs", "__main__", "sweep", "loggers"}  # see all
+SOURCES = sorted(path for room in ("mbapps", "tasks", "data") for path in (ROOT / room).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of mbapps that a file imports, relative ones resolved."""
+    room = path.relative_to(ROOT).parts[0]
+    package = [*([] if room == "mbapps" else ["mbapps"]), *path.relative_to(ROOT).parent.parts]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            names.add(".".join([*base, *([node.module] if node.module else [])]))
+            if not node.module or node.module == "mbapps":
+                names |= {".".join([*base, *([node.module] if node.module else []), alias.name]) for alias in node.names}
+    return {name for name in names if name.split(".")[0] == "mbapps"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    relative = str(path.relative_to(ROOT))
+    room = next((room for room in ALLOWED if relative.startswith(f"{room}/")), None)
+    rooms = {name.split(".")[1] for name in imported(path) if "." in name}
+    if room:
+        own = {"tasks": "tasks", "data": "data"}.get(room)
+        assert rooms <= ALLOWED[room] | ({own} if own else set()) | {"__version__"}, f"{relative} imports {sorted(rooms)}"
+    elif path.parent == ROOT / "mbapps" and path.stem not in OPEN:
+        assert not rooms & {"tasks", "data", "verbs", "app"}, f"{relative} imports {sorted(rooms)}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_app_instantiates(path: Path) -> None:
+    if path != ROOT / "mbapps" / "app.py":
+        assert "hydra.utils" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_unpickles_but_checkpoints(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            assert "pickle" not in ast.unparse(node)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "np.load", "numpy.load"):
+            assert "weights_only=True" in ast.unparse(node), f"{path}:{node.lineno}"
+
+
+def test_light_imports() -> None:
+    """Opening the package, the command line or a bundle loads neither Lightning nor albumentations nor matplotlib."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, mbapps, mbapps.__main__, mbapps.deploy.bundle, mbapps.tasks.detection, mbapps.report\n"
+        "heavy = {'pytorch_lightning', 'albumentations', 'matplotlib', 'torchvision', 'timm', 'h5py', 'tensorboard'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert shown.stdout.strip() == "[]"

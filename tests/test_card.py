@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mbapps.card import LIMITS, write_card
+
+
+def model(**changes: Any) -> dict[str, Any]:
+    head = {
+        "class": "DetectionHead",
+        "settings": {},
+        "class_names": ["cat", "<dog>", "a|b"],
+        "image_size": 300,
+        "thresholds": [0.3, 0.4, 0.5],
+        "metrics": {"AP": 0.512345, "val_AP": 0.6, "val_AP50": 0.75, "AP/cat": 0.25},
+    }
+    return {
+        "format": 1,
+        "version": "0.1.0",
+        "body": {"alpha": 0.5},
+        "heads": {"detection": head},
+        "params": 1331592,
+        "macs": 149000000,
+        "lineage": {
+            "data": [
+                {"name": "bccd", "licence": "MIT", "images": {"train": 205, "val": 87}, "fingerprint": "f00"}
+            ],
+            "weights": None,
+            "teacher": None,
+        },
+        "command": "mbapps train data.root=bccd",
+        **changes,
+    }
+
+
+def card(tmp_path: Path, facts: dict[str, Any]) -> str:
+    path = write_card(tmp_path / "CARD.md", facts)
+    assert path == tmp_path / "CARD.md"
+    return path.read_text(encoding="utf-8")
+
+
+def test_card_holds_what_a_user_asks_for(tmp_path: Path) -> None:
+    text = card(tmp_path, model())
+    assert text.startswith("# MobileNet 0.5: detection\n")
+    assert "1,331,592 parameters, 149,000,000 mult-adds" in text
+    assert "| AP | 0.5123 | 0.6000 |" in text
+    assert "| AP50 | – | 0.7500 |" in text
+    assert "| cat | 0.3000 | 0.2500 |" in text
+    assert "resized to 300x300 pixels" in text
+    assert "| bccd | MIT | train 205, val 87 | f00 |" in text
+    assert "- Weights it started from: none" in text
+    assert "`mbapps train data.root=bccd`" in text
+    assert LIMITS["detection"] in text
+    assert "mbapps predict model=" in text
+    assert "(detection)" not in text  # one head needs no mark
+
+
+def test_class_names_do_not_break_the_table(tmp_path: Path) -> None:
+    text = card(tmp_path, model())
+    assert r"| a\|b | 0.5000 | – |" in text
+    assert "| &lt;dog> | 0.4000 | – |" in text
+
+
+def test_unknown_origin_is_said(tmp_path: Path) -> None:
+    lineage = {
+        "data": [{"name": "mine", "licence": None, "images": 10, "fingerprint": "f"}],
+        "weights": "keras",
+    }
+    text = card(tmp_path, model(lineage=lineage))
+    assert "| mine | unknown | 10 | f |" in text
+    assert "The licence of mine is unknown" in text
+    assert "- Weights it started from: keras" in text
+    text = card(tmp_path, model(lineage={}, command=None))
+    assert "What it was trained on is unknown." in text
+    assert "- Weights it started from: unknown" in text
+    assert "Command" not in text
+
+
+def test_many_classes_are_counted(tmp_path: Path) -> None:
+    facts = model()
+    facts["heads"]["detection"] |= {
+        "class_names": [f"c{i}" for i in range(80)],
+        "thresholds": None,
+        "metrics": {},
+    }
+    text = card(tmp_path, facts)
+    assert "## Classes: 80\n\nc0, c1," in text
+    assert "c29" in text
+    assert "c30" not in text
+    assert "and 50 more, listed in `model.json`." in text
+    assert "None were measured." in text
+
+
+@pytest.mark.parametrize("name", ["geo", "face_attr", "face_embed"])
+def test_heads_about_people_and_places_are_limited_plainly(tmp_path: Path, name: str) -> None:
+    facts = model()
+    facts["heads"] = {name: facts["heads"]["detection"], "own": facts["heads"]["detection"]}
+    text = card(tmp_path, facts)
+    assert "**Do not use it to" in LIMITS[name].replace("**Do\nnot", "**Do not")
+    assert LIMITS[name] in text
+    assert f"## Numbers ({name})" in text
+    assert "**own.** For images and classes like those it was trained on" in text

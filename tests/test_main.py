@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mbapps.__main__ import rewrite
+
+
+def model_folder(folder: Path, *heads: str) -> Path:
+    folder.mkdir()
+    (folder / "model.json").write_text(json.dumps({"format": 1, "body": {}, "heads": dict.fromkeys(heads)}))
+    return folder
+
+
+def test_the_first_bare_word_is_the_verb() -> None:
+    assert rewrite(["eval", "task=detection"]) == ["verb=eval", "task=detection"]
+    assert rewrite(["task=detection", "backbone.alpha=0.5"]) == ["task=detection", "backbone.alpha=0.5"]
+    assert rewrite([]) == []
+
+
+def test_only_the_first_word_is_looked_at() -> None:
+    assert rewrite(["--cfg", "job"]) == ["--cfg", "job"]
+    assert rewrite(["--config-dir", "conf", "task=mine"]) == ["--config-dir", "conf", "task=mine"]
+
+
+@pytest.mark.parametrize("path", ["IMG (1).jpg", "a,b.jpg", "x=y.jpg", "Günter's/${home}.png", "back\\slash", "{a}[b]"])
+def test_paths_come_through_hydra_as_typed(path: str) -> None:
+    from hydra import compose, initialize_config_module
+
+    words = rewrite(["predict", f"source={path}", "verb.trust=null"])[1:2]
+    with initialize_config_module("mbapps.conf", version_base="1.3"):
+        cfg = compose("config", overrides=["verb=predict", *words])
+    assert cfg.source == path
+
+
+def test_quoted_and_empty_values_stay() -> None:
+    words = ["data.root=null", "out=", "source='a b'", 'model.x="y"', "+data.root=a b"]
+    assert rewrite(words) == [*words[:4], "+data.root='a b'"]
+
+
+def test_sweeps_keep_their_commas() -> None:
+    assert rewrite(["-m", "backbone.weights=a,b"]) == ["-m", "backbone.weights=a,b"]
+
+
+def test_model_chooses_the_task(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "m", "detection")
+    assert rewrite(["eval", f"model={folder}"]) == ["verb=eval", f"model='{folder}'", "task=detection"]
+    assert rewrite(["eval", f"model='{folder}'", "task=detection"])[-1] == "task=detection"
+    several = model_folder(tmp_path / "several", "detection", "geo")
+    assert rewrite(["eval", f"model={several}"])[-1] == "task=multi"
+
+
+def test_a_contradicting_task(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "m", "detection")
+    with pytest.raises(ValueError, match="task=geo contradicts model=.*which holds detection"):
+        rewrite(["eval", f"model={folder}", "task=geo"])
+
+
+def test_no_model_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no model folder at model=.*: it has no model\.json"):
+        rewrite(["eval", f"model={tmp_path}"])
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(ValueError, match="is no model description"):
+        rewrite(["eval", f"model={tmp_path}"])
+
+
+def test_resume_puts_the_stored_overrides_first(tmp_path: Path) -> None:
+    (tmp_path / "overrides.txt").write_text("task=detection\nout=elsewhere\nbackbone.alpha=0.5\n")
+    words = rewrite([f"resume={tmp_path}", "trainer.max_epochs=9"])
+    run = f"'{tmp_path}'"
+    assert words == [
+        "task=detection", "backbone.alpha=0.5", f"resume={run}", "trainer.max_epochs=9", f"out={run}",
+    ]  # fmt: skip
+
+
+def test_resume_of_no_run(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no run folder at resume=.*: it has no overrides\.txt"):
+        rewrite([f"resume={tmp_path}"])

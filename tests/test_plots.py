@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from mbapps.plots import curves, precision_recall
+
+RECALL = np.linspace(0, 1, 101)
+
+
+def legend(figure: Figure, axis: int = 0) -> list[str]:
+    found = figure.axes[axis].get_legend()
+    assert found is not None
+    return [text.get_text().strip() for text in found.get_texts()]
+
+
+def write_csv(folder: Path, *lines: str) -> Path:
+    path = folder / "metrics.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_each_kind_of_number_has_its_own_axis(tmp_path: Path) -> None:
+    path = write_csv(
+        tmp_path,
+        "epoch,step,train_loss,val_AP,val_AP/cat,val_median_error_km,lr-AdamW",
+        ",4,,,,,0.1",
+        "0,4,2.0,,,,",
+        "0,9,,0.25,0.25,900,",
+        "1,14,1.0,,,,",
+        "1,19,,0.5,0.5,300,",
+    )
+    figure = curves(path)
+    assert [ax.get_title("left") for ax in figure.axes] == [
+        "loss",
+        "validation",
+        "validation, other units",
+        "learning rate",
+    ]
+    loss, validation, other, rate = (ax.get_lines()[0] for ax in figure.axes)
+    assert loss.get_xdata() == pytest.approx([0.5, 1.5])  # 10 steps an epoch
+    assert loss.get_ydata() == pytest.approx([2, 1])
+    assert validation.get_xdata() == pytest.approx([1, 2])
+    assert validation.get_ydata() == pytest.approx([0.25, 0.5])
+    assert other.get_ydata() == pytest.approx([900, 300])
+    assert rate.get_xdata() == pytest.approx([0.5])
+    assert len(figure.axes[1].get_lines()) == 1  # none per class
+    assert legend(figure, 1) == ["AP"]
+
+
+def test_a_single_row_shows_as_a_mark(tmp_path: Path) -> None:
+    figure = curves(write_csv(tmp_path, "epoch,step,val_AP", "0,9,0.5"))
+    (line,) = figure.axes[0].get_lines()
+    assert line.get_marker() == "o"
+
+
+def test_without_epochs_time_is_in_steps(tmp_path: Path) -> None:
+    figure = curves(write_csv(tmp_path, "step,train_loss", "5,2.0", "10,1.0"))
+    assert figure.axes[0].get_xlabel() == "step"
+    assert figure.axes[0].get_lines()[0].get_xdata() == pytest.approx([5, 10])
+
+
+@pytest.mark.parametrize(
+    "lines", [[""], ["epoch,step,train_loss"], ["epoch,step,train_loss", "0,1,"], ["a", "b"]]
+)
+def test_nothing_logged_is_said(tmp_path: Path, lines: list[str]) -> None:
+    assert curves(write_csv(tmp_path, *lines)).axes[0].get_title() == "nothing was logged"
+
+
+def test_losses_of_wide_range_get_a_logarithmic_axis(tmp_path: Path) -> None:
+    figure = curves(write_csv(tmp_path, "step,train_loss", "0,90", "1,1"))
+    assert figure.axes[0].get_yscale() == "log"
+
+
+def some_curves(count: int) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[str, float]]:
+    ap = {f"class {i}": i / count for i in range(count)}
+    return {name: (RECALL, np.full(101, value)) for name, value in ap.items()}, ap
+
+
+def test_classes_are_named_from_best_to_worst() -> None:
+    figure = precision_recall(*some_curves(3))
+    assert legend(figure) == ["0.667  class 2", "0.333  class 1", "0.000  class 0"]
+
+
+def test_of_many_classes_the_best_and_the_worst_are_named() -> None:
+    figure = precision_recall(*some_curves(50))
+    texts = [text.split("  ")[-1] for text in legend(figure)]
+    best, worst = [f"class {i}" for i in range(49, 39, -1)], [f"class {i}" for i in range(9, -1, -1)]
+    assert texts == [*best, "30 more", *worst]
+    assert sum(np.size(line.get_xdata()) > 0 for line in figure.axes[0].get_lines()) == 50
+
+
+def test_names_that_matplotlib_would_read_otherwise(tmp_path: Path) -> None:
+    names = ["_hidden", "a$b$c_d", "$", "<&>", "猫"]
+    figure = precision_recall(
+        {name: (RECALL, RECALL) for name in names}, dict.fromkeys(names[:-1], float("nan"))
+    )
+    assert len(legend(figure)) == len(names)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # the font at hand may lack one
+        figure.savefig(tmp_path / "figure.svg")
+
+
+def test_no_class_at_all() -> None:
+    assert precision_recall({}, {}).axes[0].get_legend() is None
