@@ -158,9 +158,6 @@ class DetectionData(DataModule):
         tables = _splits(read, wanted, val_fraction, test_fraction, seed, self.root)
         names = tuple(class_names) if class_names else tables["train"].class_names
         self.tables = {split: align(table, names) for split, table in tables.items()}
-        for split, table in self.tables.items():
-            if not len(table):
-                raise ValueError(f"no images in the {split} split of {self.root}")
         self.class_names = names
         self.augment = DetectionTransform(image_size, **augment) if augment is not None else None
         self.collate = DetectionCollate(image_size)

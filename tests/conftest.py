@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig, open_dict
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+Cli = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +21,57 @@ def test_data() -> Path:
     path = Path(folder).resolve()
     assert path.is_dir(), f"MBAPPS_TEST_DATA={folder} is not a folder"
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small synthetic detection set in COCO's layout."""
+    from mbapps.data.synthetic import write_detection
+
+    return write_detection(tmp_path_factory.mktemp("tiny") / "set", train=24, val=8, test=8)
+
+
+def compose(*words: str) -> DictConfig:
+    """The configuration of a command line, with Hydra's own part."""
+    import hydra
+
+    from mbapps.__main__ import rewrite
+
+    with hydra.initialize_config_module("mbapps.conf", version_base="1.3"):
+        return hydra.compose("config", overrides=rewrite(words), return_hydra_config=True)
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Run a command line in this process: `cli("train", "task=detection", …)` gives the run folder."""
+    import importlib
+
+    from hydra.core.hydra_config import HydraConfig
+
+    count = 0
+
+    def run(*words: str) -> Path:
+        nonlocal count
+        count += 1
+        if not any(word.startswith(("out=", "resume=")) for word in words):
+            words = (*words, f"out={tmp_path / f'run{count}'}")
+        cfg = compose(*words)
+        folder = Path(cfg.out)
+        folder.mkdir(parents=True, exist_ok=True)
+        with open_dict(cfg):
+            cfg.hydra.runtime.output_dir = str(folder)
+            cfg.hydra.job.name = "mbapps"
+        HydraConfig.instance().set_config(cfg)
+        try:
+            importlib.import_module(f"mbapps.verbs.{cfg.verb}").run(cfg)
+        finally:
+            HydraConfig.instance().cfg = None
+        return folder
+
+    return run
+
+
+QUICK = (
+    "backbone.alpha=0.25", "data.image_size=64", "data.batch_size=8", "data.num_workers=0",
+    "trainer.progress=false", "trainer.accelerator=cpu",
+)  # fmt: skip

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mbapps.models.mobilenet import MobileNetV1
+from mbapps.models.network import Network
+from mbapps.tasks.base import AtomicCheckpoints, Task, WarmedUpEma, WarmupCosine, parameter_groups
+from mbapps.tasks.detection import DetectionHead
+
+
+def make_task(**settings: object) -> Task:
+    body = MobileNetV1(alpha=0.25)
+    network = Network(body, {"detection": DetectionHead(body, ("a", "b"), 64)})
+    return Task(network, metric=lambda truth: None, monitor="AP", **settings)  # type: ignore[arg-type,return-value]
+
+
+def test_no_decay_on_depthwise_filters_norms_and_biases() -> None:
+    network = make_task().network
+    decayed, free = parameter_groups(network, 0.05)
+    assert decayed["weight_decay"] == 0.05
+    assert free["weight_decay"] == 0
+    by_id = {id(parameter): name for name, parameter in network.named_parameters()}
+    assert len(decayed["params"]) + len(free["params"]) == len(by_id)
+    for parameter in decayed["params"]:
+        assert by_id[id(parameter)].endswith("weight")
+        assert "depthwise" not in by_id[id(parameter)]
+        assert "norm" not in by_id[id(parameter)]
+    assert any("depthwise.conv.weight" in by_id[id(parameter)] for parameter in free["params"])
+
+
+def test_the_rate_rises_then_falls() -> None:
+    schedule = WarmupCosine(warmup=5, total=50)
+    values = [schedule(step) for step in range(51)]
+    assert values[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert all(later <= earlier for earlier, later in zip(values[4:], values[5:], strict=False))
+    assert values[-1] == pytest.approx(0.01)
+    assert WarmupCosine(0, 10)(0) == 1
+
+
+def test_ema_follows_early_and_averages_late() -> None:
+    ema = WarmedUpEma(0.9)
+    average, current = [torch.zeros(3)], [torch.ones(3)]
+    ema(average, current, torch.tensor(0))
+    torch.testing.assert_close(average[0], torch.full((3,), 0.9))  # decay (1 + 0) / (10 + 0)
+    average = [torch.zeros(3)]
+    ema(average, current, torch.tensor(10_000))
+    torch.testing.assert_close(average[0], torch.full((3,), 0.1))
+    counters = [torch.tensor(3)]
+    ema(counters, [torch.tensor(8)], torch.tensor(100))
+    assert counters[0].item() == 8
+
+
+def test_frozen_blocks_do_not_learn_and_keep_their_statistics() -> None:
+    task = make_task(freeze_blocks=3)
+    task.train()
+    stages = task.network.body.stages()
+    for index, stage in enumerate(stages):
+        assert all(parameter.requires_grad == (index >= 3) for parameter in stage.parameters())
+        norms = [module for module in stage.modules() if isinstance(module, nn.BatchNorm2d)]
+        assert all(norm.training == (index >= 3) for norm in norms)
+    assert sum(len(group["params"]) for group in parameter_groups(task.network, 0.1)) == sum(
+        parameter.requires_grad for parameter in task.network.parameters()
+    )
+
+
+def test_freeze_bn_keeps_the_bodys_statistics_only() -> None:
+    task = make_task(freeze_bn=True)
+    task.train()
+    norms = {name: module for name, module in task.network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    assert all(norm.training == name.startswith("heads") for name, norm in norms.items())
+    assert all(parameter.requires_grad for parameter in task.network.body.parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": "adam"}, r"task.optimizer must be one of \['adamw', 'rmsprop', 'sgd'\], got 'adam'"),
+        ({"lr": 0.0}, "task.lr must be > 0, got 0.0"),
+        ({"ema_decay": 1.0}, r"task.ema_decay must be in \[0, 1\), got 1.0"),
+        ({"freeze_blocks": 15}, "task.freeze_blocks must be 0 to 14, got 15"),
+    ],
+)
+def test_bad_settings(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_task(**settings)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    saver = AtomicCheckpoints()
+    saver.save_checkpoint({"epoch": 1}, path)
+
+    def full(self: object, checkpoint: object, path: Path, storage_options: object = None) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pytorch_lightning.plugins.io.TorchCheckpointIO.save_checkpoint", full)
+    with pytest.raises(OSError, match=r"could not save .*last\.ckpt: No space left .* resume=.*run"):
+        saver.save_checkpoint({"epoch": 2}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+    assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]

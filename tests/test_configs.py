@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import compose
+from omegaconf import OmegaConf
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("task", options("task"))
+def test_each_task_composes(task: str) -> None:
+    cfg = compose(f"task={task}")
+    assert cfg.data.image_size == cfg.task.image_size
+    assert cfg.hydra.runtime.choices.data == task
+
+
+@pytest.mark.parametrize("verb", options("verb"))
+def test_each_verb_composes_and_has_its_file(verb: str) -> None:
+    cfg = compose(verb, "task=detection")
+    assert cfg.verb == verb
+    assert (CONF.parent / "mbapps" / "verbs" / f"{verb}.py").is_file()
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_each_experiment_composes(experiment: str) -> None:
+    OmegaConf.to_container(compose(f"experiment={experiment}").task, resolve=True)
+
+
+@pytest.mark.parametrize("logger", options("logger"))
+def test_each_logger_composes(logger: str) -> None:
+    assert "csv" in compose(f"logger={logger}").logger
+
+
+def test_task_owns_image_size_and_epochs() -> None:
+    cfg = compose("task.image_size=192", "task.max_epochs=7")
+    assert cfg.data.image_size == 192
+    assert cfg.trainer.max_epochs == 7
+    assert compose("trainer.max_epochs=3").trainer.max_epochs == 3
+
+
+def test_a_wrong_key_is_named() -> None:
+    from hydra.errors import ConfigCompositionException
+
+    with pytest.raises(ConfigCompositionException, match=r"backbone\.alhpa"):
+        compose("backbone.alhpa=0.5")
+
+
+def test_every_file_is_short() -> None:
+    for path in CONF.rglob("*.yaml"):
+        assert len(path.read_text().splitlines()) <= 30, path
+
+
+def test_head_settings_are_the_arguments_of_the_head() -> None:
+    """No key of conf/task/*.yaml is dead: each is an argument of its head or of the Task."""
+    import inspect
+
+    from mbapps.app import FITTING
+    from mbapps.tasks.base import Task
+    from mbapps.tasks.detection import DetectionHead
+
+    cfg = compose("task=detection").task
+    assert set(cfg.head) - {"_target_"} <= set(inspect.signature(DetectionHead).parameters)
+    assert set(FITTING) == set(inspect.signature(Task).parameters) - {"network", "metric"}
+    assert set(cfg) == {*FITTING, "head", "metric", "image_size", "max_epochs"}
+
+
+def test_data_settings_are_the_arguments_of_the_data() -> None:
+    import inspect
+
+    from mbapps.data.detection import DetectionData
+    from mbapps.data.transforms import DetectionTransform
+
+    cfg = compose("task=detection").data
+    assert set(cfg) - {"_target_"} == set(inspect.signature(DetectionData).parameters) - {"class_names"}
+    assert set(cfg.augment) == set(inspect.signature(DetectionTransform).parameters) - {"size"}
