@@ -139,7 +139,8 @@ def split_rows(count: int, fractions: Sequence[float], seed: int) -> list[np.nda
     sizes = [max(1, round(count * fraction)) for fraction in fractions]
     if sum(sizes) >= count:
         raise ValueError(
-            f"{count} images can't be split by data.val_fraction and data.test_fraction {list(fractions)}: nothing is left"
+            f"{count} images can't be split by data.val_fraction and data.test_fraction {list(fractions)}: "
+            "nothing is left to train on"
         )
     order = np.random.default_rng(seed).permutation(count)
     return [np.sort(part) for part in np.split(order, np.cumsum(sizes))]

@@ -100,7 +100,9 @@ class DetectionCollate:
             boxes[index, : len(sample.labels)] = sample.boxes
             labels[index, : len(sample.labels)] = sample.labels
         return DetectionBatch(
-            images=stack_images([sample.image for sample in good if sample.image is not None], self.image_size),
+            images=stack_images(
+                [sample.image for sample in good if sample.image is not None], self.image_size
+            ),
             rows=torch.tensor([sample.row for sample in good], dtype=torch.int64),
             sizes=torch.tensor([sample.size for sample in good], dtype=torch.int64).reshape(-1, 2),
             boxes=torch.from_numpy(boxes),
@@ -162,7 +164,9 @@ class DetectionData(DataModule):
         self.augment = DetectionTransform(image_size, **augment) if augment is not None else None
         self.collate = DetectionCollate(image_size)
         if num_classes is not None and num_classes != len(names):
-            raise ValueError(f"data.num_classes={num_classes}, but the data has {len(names)}: {', '.join(names)}")
+            raise ValueError(
+                f"data.num_classes={num_classes}, but the data has {len(names)}: {', '.join(names)}"
+            )
 
     def _format(self, wanted: str | None) -> str:
         found = [name for name, splits in (("coco", coco_splits), ("voc", voc_splits)) if splits(self.root)]
@@ -255,7 +259,12 @@ class Reader(NamedTuple):
 
 
 def _splits(
-    reader: Reader, wanted: Mapping[str, str | None], val_fraction: float, test_fraction: float, seed: int, root: Path
+    reader: Reader,
+    wanted: Mapping[str, str | None],
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    root: Path,
 ) -> dict[str, BoxTable]:
     """Tables of train, val and test: as named, as found, or cut from the training images."""
     found = {split: name or (split if split in reader.splits else None) for split, name in wanted.items()}

@@ -19,7 +19,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
             row once and leaves it False.
     """
 
-    def __init__(self, count: int, *, seed: int, shuffle: bool, rank: int = 0, world_size: int = 1, pad: bool = False):
+    def __init__(
+        self, count: int, *, seed: int, shuffle: bool, rank: int = 0, world_size: int = 1, pad: bool = False
+    ):
         self.count = count
         self.seed = seed
         self.shuffle = shuffle

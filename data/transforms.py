@@ -45,14 +45,14 @@ class RandomIoUCrop(DualTransform):
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         height, width = params["shape"][:2]
-        boxes = np.asarray(data.get("bboxes", np.empty((0, 4))), dtype=np.float64)[:, :4]
+        boxes: BoxArray = np.asarray(data.get("bboxes", np.empty((0, 4))), dtype=np.float64)[:, :4]
         patches = self._candidates()  # [tries, 4] as shares of the sides, as `boxes` are here
         minimum = self.random_generator.choice(MIN_OVERLAPS)
         if len(boxes):
             good = _best_overlap(patches, boxes) >= minimum
             centres = (boxes[:, :2] + boxes[:, 2:]) / 2
             inside = (centres[None] > patches[:, None, :2]) & (centres[None] < patches[:, None, 2:])
-            patches = patches[good & inside.all(axis=2).any(axis=1)]
+            patches = patches[good & np.any(np.all(inside, axis=2), axis=1)]
         patch = patches[0] if len(patches) else np.array([0.0, 0.0, 1.0, 1.0])
         x1, y1, x2, y2 = (patch * [width, height, width, height]).round().astype(int)
         return {"window": (x1, y1, max(x2, x1 + 1), max(y2, y1 + 1))}
@@ -126,7 +126,9 @@ def _best_overlap(patches: BoxArray, boxes: BoxArray) -> BoxArray:
     low = np.maximum(patches[:, None, :2], boxes[None, :, :2])
     high = np.minimum(patches[:, None, 2:], boxes[None, :, 2:])
     common = np.prod((high - low).clip(0), axis=2)
-    area = np.prod(patches[:, 2:] - patches[:, :2], axis=1)[:, None] + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    area = np.prod(patches[:, 2:] - patches[:, :2], axis=1)[:, None] + np.prod(
+        boxes[:, 2:] - boxes[:, :2], axis=1
+    )
     return (common / (area - common).clip(1e-12)).max(axis=1)
 
 
@@ -156,7 +158,12 @@ class DetectionTransform:
         vertical_flip: float = 0.0,
         photometric: float = 0.4,
     ):
-        for name, value in {"crop": crop, "zoom_out": zoom_out, "flip": flip, "vertical_flip": vertical_flip}.items():
+        for name, value in {
+            "crop": crop,
+            "zoom_out": zoom_out,
+            "flip": flip,
+            "vertical_flip": vertical_flip,
+        }.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"data.augment.{name} is a probability in [0, 1], got {value}")
         if not 0 <= photometric < 1:

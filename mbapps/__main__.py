@@ -64,7 +64,9 @@ def _task_of(folder: Path, task: str | None) -> list[str]:
         raise ValueError(f"{path} is no model description: {error!r}") from None
     wanted = heads[0] if len(heads) == 1 else "multi"
     if task and task != wanted:
-        raise ValueError(f"task={task} contradicts model={folder}, which holds {', '.join(heads)}; leave task= out")
+        raise ValueError(
+            f"task={task} contradicts model={folder}, which holds {', '.join(heads)}; leave task= out"
+        )
     return [] if task else [f"task={wanted}"]
 
 

@@ -14,15 +14,24 @@ from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
-    from torch import nn
 
+    from .data.base import DataModule
     from .deploy.bundle import Bundle
     from .models.mobilenet import MobileNetV1
     from .models.network import Network
     from .models.weights import Weights
     from .tasks.base import Task
 
-FITTING = ("monitor", "optimizer", "lr", "weight_decay", "warmup_epochs", "ema_decay", "freeze_blocks", "freeze_bn")
+FITTING = (
+    "monitor",
+    "optimizer",
+    "lr",
+    "weight_decay",
+    "warmup_epochs",
+    "ema_decay",
+    "freeze_blocks",
+    "freeze_bn",
+)
 
 
 def build(config: DictConfig | Mapping[str, Any], **arguments: Any) -> Any:
@@ -56,7 +65,9 @@ def run_folder(cfg: DictConfig) -> Path:
         )
     if leader and not cfg.get("resume"):
         OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-        (folder / "overrides.txt").write_text("".join(f"{line}\n" for line in HydraConfig.get().overrides.task))
+        (folder / "overrides.txt").write_text(
+            "".join(f"{line}\n" for line in HydraConfig.get().overrides.task)
+        )
     return folder
 
 
@@ -68,11 +79,13 @@ def image_size(cfg: DictConfig) -> int:
     if rho == 1:
         return size
     if size != cfg.task.image_size:
-        raise ValueError(f"data.image_size={size} and backbone.rho={rho} both set the image size; give one of them")
+        raise ValueError(
+            f"data.image_size={size} and backbone.rho={rho} both set the image size; give one of them"
+        )
     return round(size * rho)
 
 
-def build_data(cfg: DictConfig, bundle: Bundle | None = None) -> pl.LightningDataModule:
+def build_data(cfg: DictConfig, bundle: Bundle | None = None) -> DataModule:
     """Build the data module; with a bundle, at its image size and checked against its class names.
 
     Raises:
@@ -80,7 +93,8 @@ def build_data(cfg: DictConfig, bundle: Bundle | None = None) -> pl.LightningDat
     """
     if "_target_" not in cfg.data:
         raise ValueError(
-            f"task={task_name()} has no reader of data in this version: info, convert and predict work, train and eval do not"
+            f"task={task_name()} has no reader of data in this version: info, convert and predict work, "
+            "train and eval do not"
         )
     if bundle is None:
         return build(cfg.data, image_size=image_size(cfg))
@@ -93,7 +107,11 @@ def build_body(cfg: DictConfig, weights: Weights | None = None) -> MobileNetV1:
     from .models.mobilenet import initialise
     from .models.weights import load_body
 
-    settings = {key: value for key, value in cfg.backbone.items() if key not in ("rho", "weights") and value is not None}
+    settings = {
+        key: value
+        for key, value in cfg.backbone.items()
+        if key not in ("rho", "weights") and value is not None
+    }
     facts = dict(weights.settings) if weights else {}
     for key in ("alpha", "shallow", "separable"):  # these decide the shapes; load_body says where they differ
         facts.pop(key, None)
@@ -131,14 +149,14 @@ def build_network(cfg: DictConfig, class_names: Sequence[str]) -> tuple[Network,
     return network, notes
 
 
-def load_head(head: nn.Module, name: str, folder: str) -> str:
+def load_head(head: Any, name: str, folder: str) -> str:
     """Load what fits of a model folder's head of that name; say what became of it."""
     from .deploy.bundle import Bundle
 
     bundle = Bundle.open(folder)
     if name not in bundle.network.heads:
-        return f"{folder} has no {name} head ({', '.join(bundle.network.heads)}): the new head starts from random weights"
-    theirs = bundle.network.heads[name]
+        return f"{folder} has no {name} head, only {', '.join(bundle.network.heads)}: the new head is random"
+    theirs = bundle.network.head(name)
     same = tuple(theirs.class_names) == tuple(head.class_names)
     ours = head.state_dict()
     kept = {
@@ -172,12 +190,21 @@ def build_task(cfg: DictConfig, network: Network) -> Task:
 def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer:
     """Build Lightning's Trainer with our callbacks; without loggers and checkpoints unless it fits."""
     from pytorch_lightning import seed_everything
-    from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+    from pytorch_lightning.callbacks import (
+        EarlyStopping,
+        LearningRateMonitor,
+        ModelCheckpoint,
+        RichProgressBar,
+    )
 
     from .tasks.base import AtomicCheckpoints
 
     seed_everything(cfg.seed, verbose=False)
-    settings = {key: value for key, value in cfg.trainer.items() if key not in ("compile", "early_stopping", "progress")}
+    settings = {
+        key: value
+        for key, value in cfg.trainer.items()
+        if key not in ("compile", "early_stopping", "progress")
+    }
     callbacks: list[Any] = [RichProgressBar(leave=False)] if cfg.trainer.progress else []
     loggers: Any = False
     if fitting:

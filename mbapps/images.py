@@ -11,11 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm"}
+)
 GREY = 127  # what transforms fill in: the value that Normalize turns to zero
 MAX_PIXELS = 200_000_000  # larger files are refused: a small file can unpack to fill the memory
 
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns once and counts otherwise; ours is checked in read_image
+Image.MAX_IMAGE_PIXELS = (
+    None  # Pillow's own limit warns once and counts otherwise; ours is checked in read_image
+)
 UInt8Image = NDArray[np.uint8]
 
 
@@ -36,7 +40,9 @@ def read_image(path: str | Path) -> UInt8Image:
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise BrokenImageError(f"{path}: {image.width}x{image.height} px are more than {MAX_PIXELS:,} pixels")
+                raise BrokenImageError(
+                    f"{path}: {image.width}x{image.height} px are more than {MAX_PIXELS:,} pixels"
+                )
             return _to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise FileNotFoundError(f"no image at {path}") from None
@@ -66,7 +72,9 @@ def resize(image: UInt8Image, height: int, width: int) -> UInt8Image:
     rows, columns = image.shape[:2]
     if (rows, columns) == (height, width):
         return image
-    if (height < rows) != (width < columns):  # one side shrinks, the other grows: OpenCV would do neither well
+    if (height < rows) != (
+        width < columns
+    ):  # one side shrinks, the other grows: OpenCV would do neither well
         shrunk = cv2.resize(image, (min(width, columns), min(height, rows)), interpolation=cv2.INTER_AREA)
         return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     way = cv2.INTER_AREA if height < rows else cv2.INTER_LINEAR
@@ -103,7 +111,8 @@ def find_images(source: str | Path) -> list[Path]:
     else:
         root = Path(path.anchor) if path.is_absolute() else Path()
         pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
-        found = [file for file in root.glob(pattern) if file.is_file()] if any(c in pattern for c in "*?[") else []
+        matches = root.glob(pattern) if any(c in pattern for c in "*?[") else []
+        found = [file for file in matches if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
     if not found:
         raise FileNotFoundError(f"no images at source={source}; give an image, a folder or a glob")
     return sorted(found)

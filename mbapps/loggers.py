@@ -31,4 +31,4 @@ class MetricsCsv(CSVLogger):
     def experiment(self) -> ExperimentWriter:
         if self._experiment is None:
             self._experiment = _Continuing(log_dir=self.log_dir)
-        return self._experiment
+        return self._experiment  # type: ignore[return-value]

@@ -31,7 +31,9 @@ def colour(index: int) -> tuple[int, int, int]:
     >>> colour(0) != colour(1)
     True
     """
-    red, green, blue = colorsys.hsv_to_rgb((index * 0.618034) % 1, 0.75, 0.95)  # golden ratio: well-spread hues
+    red, green, blue = colorsys.hsv_to_rgb(
+        (index * 0.618034) % 1, 0.75, 0.95
+    )  # golden ratio: well-spread hues
     return int(red * 255), int(green * 255), int(blue * 255)
 
 
@@ -40,7 +42,9 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _label(pen: ImageDraw.ImageDraw, x: float, y: float, text: str, fill: tuple[int, int, int], size: int) -> None:
+def _label(
+    pen: ImageDraw.ImageDraw, x: float, y: float, text: str, fill: tuple[int, int, int], size: int
+) -> None:
     font = _font(size)
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     width, height = right - left + 4, bottom - top + 4

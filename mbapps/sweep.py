@@ -21,14 +21,18 @@ class SweepTable(Callback):
 
         folder = Path(str(config.hydra.sweep.dir))
         rows = []
-        for path in sorted(folder.glob("*/results.json"), key=lambda path: (len(path.parent.name), path.parent.name)):
+        for path in sorted(
+            folder.glob("*/results.json"), key=lambda path: (len(path.parent.name), path.parent.name)
+        ):
             numbers = json.loads(path.read_text(encoding="utf-8"))
-            overrides = (path.parent / "overrides.txt").read_text(encoding="utf-8").split("\n")
-            rows.append((path.parent.name, " ".join(overrides).strip(), numbers))
+            overrides = (path.parent / "overrides.txt").read_text(encoding="utf-8").split()
+            rows.append((path.parent.name, " ".join(overrides), numbers))
         if not rows:
             return
-        names = [key for key, value in rows[0][2].items() if isinstance(value, (int, float)) and "/" not in key][:SHOWN]
+        names = [
+            key for key, value in rows[0][2].items() if isinstance(value, (int, float)) and "/" not in key
+        ][:SHOWN]
         table = Table("job", "overrides", *names, title=f"{len(rows)} jobs in {folder}")
-        for job, overrides, numbers in rows:
-            table.add_row(job, overrides, *(f"{numbers.get(name, float('nan')):.4g}" for name in names))
+        for job, words, numbers in rows:
+            table.add_row(job, words, *(f"{numbers.get(name, float('nan')):.4g}" for name in names))
         Console().print(table)

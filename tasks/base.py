@@ -78,7 +78,6 @@ class Task(pl.LightningModule):
         if not 0 <= freeze_blocks <= len(stages):
             raise ValueError(f"task.freeze_blocks must be 0 to {len(stages)}, got {freeze_blocks}")
         self.network = network
-        (self.head,) = network.heads.values()
         (self.head_name,) = network.heads
         self.make_metric = metric
         self.monitor = monitor
@@ -93,6 +92,11 @@ class Task(pl.LightningModule):
             stage.requires_grad_(False)
         self.metrics: dict[str, Metric] = {}
         self.images_seen = 0
+
+    @property
+    def head(self) -> Any:
+        """The one head, a part of `network`."""
+        return self.network.head(self.head_name)
 
     def forward(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
         return self.network(images)
@@ -211,7 +215,8 @@ class WarmedUpEma:
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Two groups of the trainable parameters: with weight decay, and depthwise filters, norms and biases without."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for module in network.modules():
         depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
         for name, parameter in module.named_parameters(recurse=False):

@@ -91,7 +91,8 @@ class DetectionHead(nn.Module):
             out = body.scaled(base, MIN_EXTRA_CHANNELS)
             self.extras.append(
                 nn.Sequential(
-                    ConvNorm(channels[-1], squeeze, 1, 1, body.style), ConvNorm(squeeze, out, 3, 2, body.style)
+                    ConvNorm(channels[-1], squeeze, 1, 1, body.style),
+                    ConvNorm(squeeze, out, 3, 2, body.style),
                 )
             )
             channels.append(out)
@@ -116,7 +117,10 @@ class DetectionHead(nn.Module):
         maps = [features["c4"], features["c5"]]
         for extra in self.extras:
             maps.append(extra(maps[-1]))
-        logits = [_per_anchor(layer(x), len(self.class_names) + 1) for layer, x in zip(self.classes, maps, strict=True)]
+        logits = [
+            _per_anchor(layer(x), len(self.class_names) + 1)
+            for layer, x in zip(self.classes, maps, strict=True)
+        ]
         deltas = [_per_anchor(layer(x), 4) for layer, x in zip(self.boxes, maps, strict=True)]
         return {"logits": torch.cat(logits, dim=1), "deltas": torch.cat(deltas, dim=1)}
 

@@ -33,7 +33,10 @@ def imported(path: Path) -> set[str]:
             base = package[: len(package) - node.level + 1] if node.level else []
             names.add(".".join([*base, *([node.module] if node.module else [])]))
             if not node.module or node.module == "mbapps":
-                names |= {".".join([*base, *([node.module] if node.module else []), alias.name]) for alias in node.names}
+                names |= {
+                    ".".join([*base, *([node.module] if node.module else []), alias.name])
+                    for alias in node.names
+                }
     return {name for name in names if name.split(".")[0] == "mbapps"}
 
 
@@ -44,7 +47,9 @@ def test_imports_point_one_way(path: Path) -> None:
     rooms = {name.split(".")[1] for name in imported(path) if "." in name}
     if room:
         own = {"tasks": "tasks", "data": "data"}.get(room)
-        assert rooms <= ALLOWED[room] | ({own} if own else set()) | {"__version__"}, f"{relative} imports {sorted(rooms)}"
+        assert rooms <= ALLOWED[room] | ({own} if own else set()) | {"__version__"}, (
+            f"{relative} imports {sorted(rooms)}"
+        )
     elif path.parent == ROOT / "mbapps" and path.stem not in OPEN:
         assert not rooms & {"tasks", "data", "verbs", "app"}, f"{relative} imports {sorted(rooms)}"
 

@@ -25,7 +25,9 @@ def test_only_the_first_word_is_looked_at() -> None:
     assert rewrite(["--config-dir", "conf", "task=mine"]) == ["--config-dir", "conf", "task=mine"]
 
 
-@pytest.mark.parametrize("path", ["IMG (1).jpg", "a,b.jpg", "x=y.jpg", "Günter's/${home}.png", "back\\slash", "{a}[b]"])
+@pytest.mark.parametrize(
+    "path", ["IMG (1).jpg", "a,b.jpg", "x=y.jpg", "Günter's/${home}.png", "back\\slash", "{a}[b]"]
+)
 def test_paths_come_through_hydra_as_typed(path: str) -> None:
     from hydra import compose, initialize_config_module
 

@@ -25,7 +25,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", folder, source]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-q",
+        "-w",
+        folder,
+        source,
+    ]
     subprocess.run(command, check=True, capture_output=True)
     (path,) = folder.glob("*.whl")
     return path
@@ -51,10 +62,13 @@ def test_the_wheel_works_beside_a_users_own_data_folder(wheel: Path, tmp_path: P
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise ImportError('this is the user\\'s own')")
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import mbapps, mbapps.tasks.detection, mbapps.data.coco, mbapps.conf;"
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "import mbapps, mbapps.tasks.detection, mbapps.data.coco, mbapps.conf;"
         "print(mbapps.tasks.detection.__file__)"
     )
-    shown = subprocess.run([sys.executable, "-c", code, str(site)], cwd=tmp_path, capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [sys.executable, "-c", code, str(site)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert Path(shown.stdout.strip()) == site / "mbapps" / "tasks" / "detection.py"
 
 

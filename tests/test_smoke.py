@@ -11,7 +11,11 @@ from hydra.core.hydra_config import HydraConfig
 from mbapps import app
 
 CONF = Path(__file__).parent.parent / "conf"
-TASKS = [path.stem for path in sorted((CONF / "task").glob("*.yaml")) if "_target_" in (CONF / "data" / path.name).read_text().split("\n")[0]]
+TASKS = [
+    path.stem
+    for path in sorted((CONF / "task").glob("*.yaml"))
+    if "_target_" in (CONF / "data" / path.name).read_text().split("\n")[0]
+]
 
 
 @pytest.fixture

@@ -59,7 +59,9 @@ class Bundle:
             network = Network(body, heads)
             network.load_state_dict(tensors)
         except (KeyError, TypeError, RuntimeError) as error:
-            raise ValueError(f"{folder} is damaged: {FACTS} and {WEIGHTS} do not belong together: {error}") from error
+            raise ValueError(
+                f"{folder} is damaged: {FACTS} and {WEIGHTS} do not belong together: {error}"
+            ) from error
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(network.eval(), facts, device)
 
@@ -90,6 +92,8 @@ class Bundle:
         """Answer for each image: files, or RGB uint8 arrays [H, W, 3].
 
         Args:
+            images: one or several.
+            batch_size: images that are resized and run at a time.
             score_thresh: one for all classes or one per class; None takes the folder's own, found on validation.
 
         Raises:
@@ -100,7 +104,9 @@ class Bundle:
         many = [images] if isinstance(images, (str, Path, np.ndarray)) else list(images)
         results: list[Prediction] = []
         for start in range(0, len(many), batch_size):
-            results += self._predict_batch([as_image(image) for image in many[start : start + batch_size]], score_thresh)
+            results += self._predict_batch(
+                [as_image(image) for image in many[start : start + batch_size]], score_thresh
+            )
         return results
 
     @torch.inference_mode()
@@ -109,10 +115,12 @@ class Bundle:
     ) -> list[Prediction]:
         head = self.head_facts
         size = head["image_size"]
-        pixels = torch.from_numpy(np.stack([resize(image, size, size) for image in images])).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.stack([resize(image, size, size) for image in images])).permute(
+            0, 3, 1, 2
+        )
         sizes = torch.tensor([image.shape[:2] for image in images])
         outputs = self.network(pixels.to(self.device))[self.head_name]
-        answers: list[Any] = self.network.heads[self.head_name].decode(outputs, sizes.to(self.device))  # type: ignore[operator]
+        answers: list[Any] = self.network.head(self.head_name).decode(outputs, sizes.to(self.device))
         wanted = head.get("thresholds") if score_thresh is None else score_thresh
         if wanted is None or not hasattr(answers[0], "above"):
             return answers
@@ -139,7 +147,9 @@ def read_facts(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no model description: {error!r}") from error
     if version > FORMAT:
-        raise ValueError(f"{path} has format {version}, newer than this mbapps reads ({FORMAT}); update mbapps")
+        raise ValueError(
+            f"{path} has format {version}, newer than this mbapps reads ({FORMAT}); update mbapps"
+        )
     return facts
 
 
@@ -150,7 +160,9 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file ({error}); other formats are never unpickled") from error
+        raise ValueError(
+            f"{path} is no safetensors file ({error}); other formats are never unpickled"
+        ) from error
 
 
 def head_class(name: str, trust: str | None) -> type[nn.Module]:
@@ -176,7 +188,11 @@ def head_class(name: str, trust: str | None) -> type[nn.Module]:
 def class_name(head: nn.Module) -> str:
     """What model.json calls a head's class: ours by the bare name, others by their whole path."""
     kind = type(head)
-    return kind.__name__ if HEAD_CLASSES.get(kind.__name__) == kind.__module__ else f"{kind.__module__}.{kind.__name__}"
+    return (
+        kind.__name__
+        if HEAD_CLASSES.get(kind.__name__) == kind.__module__
+        else f"{kind.__module__}.{kind.__name__}"
+    )
 
 
 def describe(network: Network, heads: Mapping[str, Mapping[str, Any]], **facts: Any) -> dict[str, Any]:
@@ -184,23 +200,23 @@ def describe(network: Network, heads: Mapping[str, Mapping[str, Any]], **facts: 
     from mbapps import __version__
     from mbapps.models.complexity import count
 
-    first = next(iter(network.heads.values()))
-    complexity = count(network, first.image_size)
+    names = list(network.heads)
+    complexity = count(network, network.head(names[0]).image_size)
     return {
         "format": FORMAT,
         "version": __version__,
         "body": network.body.settings,
         "heads": {
             name: {
-                "class": class_name(head),
-                "settings": head.settings,
-                "class_names": list(head.class_names),
-                "image_size": head.image_size,
+                "class": class_name(network.head(name)),
+                "settings": network.head(name).settings,
+                "class_names": list(network.head(name).class_names),
+                "image_size": network.head(name).image_size,
                 "thresholds": None,
                 "metrics": {},
                 **heads.get(name, {}),
             }
-            for name, head in network.heads.items()
+            for name in names
         },
         "params": complexity.params,
         "macs": complexity.macs,
@@ -217,7 +233,9 @@ def save_bundle(folder: str | Path, network: Network, facts: Mapping[str, Any]) 
     with replacing(folder) as temporary:
         temporary.mkdir()
         save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
-        (temporary / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (temporary / FACTS).write_text(
+            json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         write_card(temporary / CARD, facts)
     return folder
 

@@ -126,7 +126,11 @@ class CocoMetric:
         """Give the report's drawings by title."""
         from mbapps.plots import precision_recall
 
-        ap = {name.removeprefix("AP/"): value for name, value in self.compute().items() if name.startswith("AP/")}
+        ap = {
+            name.removeprefix("AP/"): value
+            for name, value in self.compute().items()
+            if name.startswith("AP/")
+        }
         return {"Precision and recall at IoU 0.5": precision_recall(self.precision_recall(), ap)}
 
     def worst(self, count: int, score_thresh: float | Sequence[float]) -> list[tuple[int, str]]:

@@ -116,6 +116,7 @@ def initialise(module: nn.Module, std: float | None = None) -> None:
     """Initialise every convolution below `module` from a truncated normal, biases with zero.
 
     Args:
+        module: a body, a head or a layer.
         std: of the normal; None takes He's sqrt(2 / fan-in) of each layer, which trains faster from
             scratch than the 0.09 of the TF-Slim release.
     """

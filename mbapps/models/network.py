@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,6 +21,10 @@ class Network(nn.Module):
         super().__init__()
         self.body = body
         self.heads = nn.ModuleDict(heads)
+
+    def head(self, name: str) -> Any:
+        """One head: has `class_names`, `image_size`, `settings` (they rebuild it), `CLASS_LAYERS`, `loss`, `decode`."""
+        return self.heads[name]
 
     def forward(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
         features = self.body(images)

@@ -29,7 +29,8 @@ class AnchorGenerator:
             raise ValueError(f"num_maps must be >= 2, got {num_maps}")
         if not 0 < min_scale < max_scale <= 1:
             raise ValueError(
-                f"anchor scales need 0 < task.head.min_scale < task.head.max_scale <= 1, got {min_scale} and {max_scale}"
+                "anchors need 0 < task.head.min_scale < task.head.max_scale <= 1, "
+                f"got {min_scale} and {max_scale}"
             )
         step = (max_scale - min_scale) / (num_maps - 1)
         scales = [min_scale + step * index for index in range(num_maps)] + [1.0]

@@ -118,7 +118,9 @@ def suppress(boxes: Tensor, labels: Tensor, scores: Tensor, *, nms_thresh: float
     [[True, False, True]]
     """
     count = boxes.shape[1]
-    better = torch.ones(count, count, dtype=torch.bool, device=boxes.device).triu(diagonal=1)  # [i, j]: i before j
+    better = torch.ones(count, count, dtype=torch.bool, device=boxes.device).triu(
+        diagonal=1
+    )  # [i, j]: i before j
     same_class = labels[:, :, None] == labels[:, None, :]
     overlaps = (box_iou(boxes, boxes) > nms_thresh) & same_class & better  # [B, N, N]: i would suppress j
     valid = scores > 0

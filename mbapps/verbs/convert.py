@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mbapps.report import print_table, run_context, write_results
 
@@ -43,9 +43,14 @@ def run(cfg: DictConfig) -> None:
         head.linear.load_state_dict(weights.classifier)
     network = Network(body, {"fine_grained": head})
     context = run_context()
-    lineage = {"data": [], "weights": weights.source, "teacher": None}
+    lineage: dict[str, Any] = {"data": [], "weights": weights.source, "teacher": None}
     facts = describe(network, {}, lineage=lineage, command=context["command"])
     path = save_bundle(folder / "model", network, facts)
-    numbers = {"params": facts["params"], "macs": facts["macs"], "classes": count, "image_size": head.image_size}
+    numbers = {
+        "params": facts["params"],
+        "macs": facts["macs"],
+        "classes": count,
+        "image_size": head.image_size,
+    }
     results = write_results(folder, numbers, context)
     print_table(f"convert {weights.source}", numbers, paths=[path, results])

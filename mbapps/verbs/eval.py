@@ -21,7 +21,9 @@ def run(cfg: DictConfig) -> None:
 
     started = time.perf_counter()
     if cfg.split not in ("val", "test"):
-        raise ValueError(f"split must be val or test, got {cfg.split!r}; data.test= takes any split or file by name")
+        raise ValueError(
+            f"split must be val or test, got {cfg.split!r}; data.test= takes any split or file by name"
+        )
     folder = app.run_folder(cfg)
     bundle = app.open_bundle(cfg.model, cfg)
     data = app.build_data(cfg, bundle)
@@ -32,13 +34,19 @@ def run(cfg: DictConfig) -> None:
         return
     numbers: dict[str, Any] = plain_names(metric.compute())
     seconds = time.perf_counter() - started
-    numbers |= {"images": len(metric.rows), "seconds": seconds, "images_per_second": len(metric.rows) / seconds}
+    numbers |= {
+        "images": len(metric.rows),
+        "seconds": seconds,
+        "images_per_second": len(metric.rows) / seconds,
+    }
     context = run_context() | {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)}
     results = write_results(folder, numbers, context)
     thresholds = bundle.head_facts["thresholds"] or 0.5
     sections = [*number_sections(numbers), *task_sections(metric, data, cfg.split, thresholds)]
     subtitle = f"{cfg.model} on the {cfg.split} split of {data.root}"
-    report = write_report(folder / "report.html", f"{bundle.head_name}: evaluation", sections, subtitle=subtitle)
+    report = write_report(
+        folder / "report.html", f"{bundle.head_name}: evaluation", sections, subtitle=subtitle
+    )
     print_table(f"eval {bundle.head_name}", without_classes(numbers), paths=[results, report])
 
 

@@ -30,7 +30,8 @@ def run(cfg: DictConfig) -> None:
         if num_classes < 1:
             raise ValueError(f"data.num_classes must be >= 1, got {num_classes}")
         network, _ = app.build_network(cfg, [f"class {index}" for index in range(num_classes)])
-    (name, head), *_ = network.heads.items()
+    (name,) = network.heads
+    head = network.head(name)
     complexity = count(network, head.image_size)
     numbers = {"params": complexity.params, "macs": complexity.macs}
     if hasattr(head, "anchors"):

@@ -47,7 +47,9 @@ def run(cfg: DictConfig) -> None:
             if cfg.draw:
                 write_image(folder / "pictures" / names[file], prediction.draw(image))
     if not answers:
-        raise ValueError(f"none of the {len(files)} images of source={cfg.source} can be read: {next(iter(broken.values()))}")
+        raise ValueError(
+            f"none of the {len(files)} images of source={cfg.source} can be read: {next(iter(broken.values()))}"
+        )
     path = folder / "predictions.json"
     with replacing(path) as temporary:
         content = {"model": str(cfg.model), "task": bundle.head_name, "images": answers, "broken": broken}

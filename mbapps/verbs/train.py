@@ -46,7 +46,9 @@ def run(cfg: DictConfig) -> None:
     val, test = measure(cfg, folder, task, data, "val"), measure(cfg, folder, task, data, "test")
     if not trainer.is_global_zero:
         return
-    numbers = plain_names(test.compute()) | {f"val_{name}": value for name, value in plain_names(val.compute()).items()}
+    numbers = plain_names(test.compute()) | {
+        f"val_{name}": value for name, value in plain_names(val.compute()).items()
+    }
     numbers |= {"images_per_second": task.images_seen / fit_seconds, "epochs": trainer.current_epoch}
     _write(cfg, folder, task, data, val, test, numbers, started)
 
@@ -56,13 +58,18 @@ def _resume_from(cfg: DictConfig, folder: Path) -> str | None:
         return None
     last = folder / "checkpoints" / "last.ckpt"
     if not last.is_file():
-        raise FileNotFoundError(f"resume={cfg.resume} has no checkpoint yet: it was stopped in its first epoch; start anew")
+        raise FileNotFoundError(
+            f"resume={cfg.resume} has no checkpoint yet: it was stopped in its first epoch; start anew"
+        )
     return str(last)
 
 
 def _interrupted(folder: Path) -> None:
     if (folder / "checkpoints" / "last.ckpt").is_file():
-        print(f"stopped; go on from the last finished epoch with: python -m mbapps resume={folder}", file=sys.stderr)
+        print(
+            f"stopped; go on from the last finished epoch with: python -m mbapps resume={folder}",
+            file=sys.stderr,
+        )
     else:
         print("stopped in the first epoch: there is no checkpoint to go on from", file=sys.stderr)
     sys.exit(130)
@@ -76,7 +83,14 @@ def _load_best(task: Any, folder: Path) -> None:
 
 
 def _write(
-    cfg: DictConfig, folder: Path, task: Any, data: Any, val: Any, test: Any, numbers: dict[str, Any], started: float
+    cfg: DictConfig,
+    folder: Path,
+    task: Any,
+    data: Any,
+    val: Any,
+    test: Any,
+    numbers: dict[str, Any],
+    started: float,
 ) -> None:
     from mbapps.deploy.bundle import describe, save_bundle
     from mbapps.plots import curves
@@ -92,7 +106,10 @@ def _write(
     numbers = {
         **numbers, "params": facts["params"], "macs": facts["macs"], "seconds": time.perf_counter() - started,
     }  # fmt: skip
-    context |= {"data": data.lineage(), "problems": {reason: len(places) for reason, places in data.problems().items()}}
+    context |= {
+        "data": data.lineage(),
+        "problems": {reason: len(places) for reason, places in data.problems().items()},
+    }
     context["broken"] = list(data.broken)
     results = write_results(folder, numbers, context)
     previews = data.preview(PREVIEWS)
@@ -103,5 +120,7 @@ def _write(
         Pictures("First training batch, augmented", previews, [""] * len(previews)),
         Preformatted("Configuration", (folder / "config.yaml").read_text(encoding="utf-8")),
     ]
-    report = write_report(folder / "report.html", f"{task.head_name}: training", sections, subtitle=str(folder))
+    report = write_report(
+        folder / "report.html", f"{task.head_name}: training", sections, subtitle=str(folder)
+    )
     print_table(f"train {task.head_name}", without_classes(numbers), paths=[model, report, results])

@@ -19,7 +19,9 @@ NAMES = ("cat", "dog")
 
 def write_image(path: Path, seed: int = 0, height: int = 40, width: int = 60) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)).save(
+        path
+    )
 
 
 def write_coco(root: Path, split: str, count: int, names: tuple[str, ...] = NAMES, boxes: int = 2) -> Path:
@@ -136,7 +138,9 @@ def test_other_classes_are_an_error_that_lists_both(tmp_path: Path) -> None:
         ({"val_fraction": 0.9, "test_fraction": 0.5}, ValueError, "can't be split by data.val_fraction"),
     ],
 )
-def test_bad_arguments(tmp_path: Path, settings: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_bad_arguments(
+    tmp_path: Path, settings: dict[str, Any], error: type[Exception], message: str
+) -> None:
     write_coco(tmp_path, "train", 4)
     with pytest.raises(error, match=message):
         make(tmp_path, **settings)
@@ -195,9 +199,10 @@ def test_too_many_broken_images_stop_the_run(tmp_path: Path) -> None:
     for index in range(3):
         break_image(tmp_path / "val" / f"val{index}.jpg")
     data = make(tmp_path, test="val", max_broken=0.01)
-    with pytest.raises(ValueError, match=r"3 of 12 images can't be read, more than data\.max_broken=0\.01.*\n.*val0\.jpg"):
-        for batch in data.val_dataloader():
-            data.on_before_batch_transfer(batch, 0)
+    with pytest.raises(
+        ValueError, match=r"3 of 12 images can't be read, more than data\.max_broken=0\.01.*\n.*val0\.jpg"
+    ):
+        [data.on_before_batch_transfer(batch, 0) for batch in data.val_dataloader()]
 
 
 def test_a_batch_of_broken_images_only(tmp_path: Path) -> None:
@@ -241,7 +246,9 @@ def test_augmentation_does_not_depend_on_workers(tmp_path: Path) -> None:
     write_coco(tmp_path, "train", 12)
 
     def first_batch(num_workers: int) -> torch.Tensor:
-        data = DetectionData(root=str(tmp_path), image_size=32, batch_size=4, num_workers=num_workers, augment={})
+        data = DetectionData(
+            root=str(tmp_path), image_size=32, batch_size=4, num_workers=num_workers, augment={}
+        )
         return next(iter(data.train_dataloader())).images
 
     torch.testing.assert_close(first_batch(0), first_batch(2), atol=0, rtol=0)
@@ -249,7 +256,10 @@ def test_augmentation_does_not_depend_on_workers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_sampler_covers_each_row_once(world_size: int) -> None:
-    parts = [EpochSampler(10, seed=0, shuffle=False, rank=rank, world_size=world_size) for rank in range(world_size)]
+    parts = [
+        EpochSampler(10, seed=0, shuffle=False, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
     rows = [row for part in parts for _, row in part]
     assert sorted(rows) == list(range(10))
     assert [len(list(part)) for part in parts] == [len(part) for part in parts]

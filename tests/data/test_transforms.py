@@ -41,7 +41,9 @@ def test_boxes_move_with_the_pixels(switch: str) -> None:
 
 
 def test_everything_off_is_a_plain_resize() -> None:
-    square, boxes, _ = DetectionTransform(160, **OFF)(scene((0, 0, 320, 120)), np.array([[0.0, 0, 320, 120]]), np.array([0]), (1,))
+    square, boxes, _ = DetectionTransform(160, **OFF)(
+        scene((0, 0, 320, 120)), np.array([[0.0, 0, 320, 120]]), np.array([0]), (1,)
+    )
     np.testing.assert_allclose(boxes, [[0, 0, 160, 80]], atol=1e-4)
     assert (square[:79] == RED).all()
 
@@ -88,7 +90,9 @@ def test_crop_keeps_boxes_by_their_centre() -> None:
 def test_crop_of_an_image_without_boxes() -> None:
     transform = DetectionTransform(64)
     for seed in range(10):
-        square, boxes, labels = transform(scene((1, 1, 2, 2)), np.empty((0, 4)), np.empty(0, dtype=np.int32), (seed,))
+        square, boxes, labels = transform(
+            scene((1, 1, 2, 2)), np.empty((0, 4)), np.empty(0, dtype=np.int32), (seed,)
+        )
         assert square.shape == (64, 64, 3)
         assert boxes.shape == (0, 4)
         assert labels.shape == (0,)

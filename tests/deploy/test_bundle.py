@@ -36,7 +36,9 @@ def network() -> Network:
 
 @pytest.fixture
 def folder(network: Network, tmp_path: Path) -> Path:
-    facts = describe(network, {"detection": {"thresholds": [0.2, 0.3, 0.4]}}, lineage={"data": [], "weights": None})
+    facts = describe(
+        network, {"detection": {"thresholds": [0.2, 0.3, 0.4]}}, lineage={"data": [], "weights": None}
+    )
     return save_bundle(tmp_path / "model", network, facts)
 
 
@@ -85,7 +87,9 @@ def test_thresholds_of_the_folder_are_used(folder: Path) -> None:
     assert len(kept) == (everything.scores >= thresholds[everything.labels]).sum()
 
 
-@pytest.mark.parametrize("array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)]
+)
 def test_arrays_of_another_kind(folder: Path, array: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"images must be RGB uint8 \[H, W, 3\], got"):
         Bundle.open(folder).predict(array)
@@ -117,7 +121,7 @@ def test_a_newer_format(folder: Path) -> None:
         mbapps.load(folder)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "{\"format\": 1}"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}'])
 def test_a_broken_description(folder: Path, text: str) -> None:
     (folder / "model.json").write_text(text)
     with pytest.raises(ValueError, match="is no model description"):
@@ -129,7 +133,9 @@ class Payload:
         return (Path.write_text, (Path("unpickled"), "run"))
 
 
-def test_a_hidden_pickle_is_refused_and_not_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hidden_pickle_is_refused_and_not_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (folder / "model.safetensors").write_bytes(pickle.dumps(Payload()))
     with pytest.raises(ValueError, match="is no safetensors file .* never unpickled"):
@@ -138,7 +144,14 @@ def test_a_hidden_pickle_is_refused_and_not_run(folder: Path, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    "name", ["mine.heads.Head", "os.system", "mbapps.tasks.detection.DetectionHead", "mbapps.tasks.detection.cv2.error", ""]
+    "name",
+    [
+        "mine.heads.Head",
+        "os.system",
+        "mbapps.tasks.detection.DetectionHead",
+        "mbapps.tasks.detection.cv2.error",
+        "",
+    ],
 )
 def test_a_class_of_its_own_is_refused_and_not_imported(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -151,7 +164,9 @@ def test_a_class_of_its_own_is_refused_and_not_imported(
         mbapps.load(folder)
 
 
-def test_a_trusted_package_may_bring_a_head(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trusted_package_may_bring_a_head(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "heads.py").write_text(
         "from mbapps.tasks.detection import DetectionHead\n"
@@ -174,7 +189,9 @@ def test_a_trusted_package_may_bring_a_head(folder: Path, tmp_path: Path, monkey
 
 def test_settings_and_weights_that_do_not_belong_together(folder: Path) -> None:
     edit(folder, class_names=["one"])
-    with pytest.raises(ValueError, match=r"is damaged: model\.json and model\.safetensors do not belong together"):
+    with pytest.raises(
+        ValueError, match=r"is damaged: model\.json and model\.safetensors do not belong together"
+    ):
         mbapps.load(folder)
     edit(folder, class_names=list(NAMES), settings={"no_such_setting": 1})
     with pytest.raises(ValueError, match="is damaged.*no_such_setting"):

@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 import torch
-from mbapps.tasks.fine_grained import FineGrainedHead
 
 from mbapps.models.complexity import Complexity, count
 from mbapps.models.mobilenet import BLOCKS, MobileNetV1, initialise, scaled
 from mbapps.models.network import Network
+from mbapps.tasks.fine_grained import FineGrainedHead
 
 RESOLUTIONS = (224, 192, 160, 128)
 MILLION_MACS = {  # by alpha, at RESOLUTIONS; Table 6 and 7 print 569, 418, 290, 186 and 325, 149, 41

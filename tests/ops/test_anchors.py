@@ -12,7 +12,10 @@ from mbapps.ops.anchors import AnchorGenerator
 def test_counts_at_300() -> None:
     generator = AnchorGenerator()
     assert generator.num_anchors_per_location() == [3, 6, 6, 6, 6, 6]
-    assert generator.boxes([19, 10, 5, 3, 2, 1], 300).shape == (19**2 * 3 + (10**2 + 5**2 + 3**2 + 2**2 + 1) * 6, 4)
+    assert generator.boxes([19, 10, 5, 3, 2, 1], 300).shape == (
+        19**2 * 3 + (10**2 + 5**2 + 3**2 + 2**2 + 1) * 6,
+        4,
+    )
 
 
 def test_scales_ratios_and_centres_of_the_first_cells() -> None:
@@ -23,7 +26,9 @@ def test_scales_ratios_and_centres_of_the_first_cells() -> None:
     wanted = torch.tensor([[30.0, 30.0], [60 * root, 60 / root], [60 / root, 60 * root]])
     torch.testing.assert_close(size[:3], wanted, atol=1e-3, rtol=0)
     torch.testing.assert_close(centre[:3], torch.full((3, 2), 300 / 38), atol=1e-3, rtol=0)
-    torch.testing.assert_close(centre[3], torch.tensor([300 / 38 * 3, 300 / 38]), atol=1e-3, rtol=0)  # next to the right
+    torch.testing.assert_close(
+        centre[3], torch.tensor([300 / 38 * 3, 300 / 38]), atol=1e-3, rtol=0
+    )  # next to the right
     last_square = size[-1]  # of the 1x1 map: sqrt(0.95 * 1.0)
     torch.testing.assert_close(last_square, torch.full((2,), 300 * 0.95**0.5), atol=1e-3, rtol=0)
 
@@ -32,7 +37,9 @@ def test_anchors_of_the_released_detector(test_data: Path) -> None:
     reference = np.load(test_data / "weights/reference/coco_ssd_mobilenet_v1_0.75_300.npz")["anchors_cycxhw"]
     ours = AnchorGenerator().boxes([19, 10, 5, 3, 2, 1], 300).numpy() / 300
     centre, size = (ours[:, :2] + ours[:, 2:]) / 2, ours[:, 2:] - ours[:, :2]
-    assert np.abs(reference - np.concatenate([centre[:, ::-1], size[:, ::-1]], axis=1)).max() < 0.004  # 8-bit steps
+    assert (
+        np.abs(reference - np.concatenate([centre[:, ::-1], size[:, ::-1]], axis=1)).max() < 0.004
+    )  # 8-bit steps
 
 
 def test_bad_arguments() -> None:

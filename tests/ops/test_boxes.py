@@ -25,7 +25,9 @@ def test_iou_of_a_box_with_itself_is_one_and_the_table_is_symmetric() -> None:
 def test_encode_and_decode_are_inverse() -> None:
     anchors, boxes = random_boxes(50, seed=1), random_boxes(4, 50, seed=2)
     coder = BoxCoder()
-    torch.testing.assert_close(coder.decode(coder.encode(boxes, anchors), anchors), boxes, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(
+        coder.decode(coder.encode(boxes, anchors), anchors), boxes, atol=1e-3, rtol=1e-4
+    )
 
 
 def test_encode_by_hand() -> None:
@@ -105,4 +107,7 @@ def test_suppress_follows_a_long_chain() -> None:
 
 
 def test_suppress_of_nothing() -> None:
-    assert suppress(torch.empty(2, 0, 4), torch.empty(2, 0), torch.empty(2, 0), nms_thresh=0.5).shape == (2, 0)
+    assert suppress(torch.empty(2, 0, 4), torch.empty(2, 0), torch.empty(2, 0), nms_thresh=0.5).shape == (
+        2,
+        0,
+    )

@@ -71,7 +71,9 @@ def test_frozen_blocks_do_not_learn_and_keep_their_statistics() -> None:
 def test_freeze_bn_keeps_the_bodys_statistics_only() -> None:
     task = make_task(freeze_bn=True)
     task.train()
-    norms = {name: module for name, module in task.network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    norms = {
+        name: module for name, module in task.network.named_modules() if isinstance(module, nn.BatchNorm2d)
+    }
     assert all(norm.training == name.startswith("heads") for name, norm in norms.items())
     assert all(parameter.requires_grad for parameter in task.network.body.parameters())
 
@@ -90,7 +92,9 @@ def test_bad_settings(settings: dict[str, object], message: str) -> None:
         make_task(**settings)
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_last_checkpoint_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
     saver = AtomicCheckpoints()
     saver.save_checkpoint({"epoch": 1}, path)

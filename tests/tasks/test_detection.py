@@ -27,7 +27,9 @@ def make_batch(boxes: list[list[list[float]]], labels: list[list[int]], size: in
             padded[image, : len(some)] = torch.tensor(some)
             targets[image, : len(names)] = torch.tensor(names)
     images = torch.zeros(len(boxes), 3, size, size, dtype=torch.uint8)
-    return DetectionBatch(images, torch.arange(len(boxes)), torch.full((len(boxes), 2), size), padded, targets)
+    return DetectionBatch(
+        images, torch.arange(len(boxes)), torch.full((len(boxes), 2), size), padded, targets
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.25, 0.5, 1.0])
@@ -36,7 +38,9 @@ def test_outputs_fit_the_anchors(alpha: float, image_size: int) -> None:
     body = MobileNetV1(alpha=alpha)
     head = DetectionHead(body, NAMES, image_size)
     with torch.no_grad():
-        outputs = Network(body, {"detection": head}).eval()(torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8))
+        outputs = Network(body, {"detection": head}).eval()(
+            torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8)
+        )
     assert outputs["detection"]["logits"].shape == (1, len(head.anchors), 4)
     assert outputs["detection"]["deltas"].shape == (1, len(head.anchors), 4)
 
@@ -56,7 +60,9 @@ def test_anchor_order_is_that_of_the_predictors() -> None:
             layer.weight.zero_()
             layer.bias.zero_()
         head.classes[1].bias[5 * 4 + 2] = 7.0  # second map, last of its six anchors, column of "dog"
-        logits = Network(body, {"detection": head}).eval()(torch.zeros(1, 3, 96, 96, dtype=torch.uint8))["detection"]["logits"]
+        logits = Network(body, {"detection": head}).eval()(torch.zeros(1, 3, 96, 96, dtype=torch.uint8))[
+            "detection"
+        ]["logits"]
     raised = (logits[0, :, 2] == 7).nonzero().flatten().tolist()
     first = 6 * 6 * 3
     assert raised == [first + 6 * cell + 5 for cell in range(3 * 3)]
@@ -147,7 +153,9 @@ def test_decode_of_nothing_and_of_an_empty_batch() -> None:
     head = make_head()
     logits = torch.zeros(2, len(head.anchors), 4)
     logits[..., 0] = 50.0  # background
-    (first, second) = head.decode({"logits": logits, "deltas": torch.zeros_like(logits)}, torch.tensor([[10, 20]] * 2))
+    (first, second) = head.decode(
+        {"logits": logits, "deltas": torch.zeros_like(logits)}, torch.tensor([[10, 20]] * 2)
+    )
     assert len(first) == len(second) == 0
     assert first.boxes.shape == (0, 4)
     assert head.decode({"logits": logits[:0], "deltas": logits[:0]}, torch.empty(0, 2)) == []
@@ -171,7 +179,14 @@ def test_background_is_not_a_class() -> None:
     head = make_head(classification="sigmoid")
     logits = torch.full((1, len(head.anchors), 4), -20.0)
     logits[0, 0, 0] = 20.0
-    assert len(head.decode({"logits": logits, "deltas": torch.zeros(1, len(head.anchors), 4)}, torch.tensor([[9, 9]]))[0]) == 0
+    assert (
+        len(
+            head.decode(
+                {"logits": logits, "deltas": torch.zeros(1, len(head.anchors), 4)}, torch.tensor([[9, 9]])
+            )[0]
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mbapps.tasks.fine_grained import FineGrainedHead
 
 from mbapps.models.mobilenet import MobileNetV1
+from mbapps.tasks.fine_grained import FineGrainedHead
 
 NAMES = ["pug", "beagle", "akita"]
 
