@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-VERSION = 1  # raise it when the pictures change: old caches are then left alone and not read
+VERSION = 3  # raise it when the pictures change: old caches are then left alone and not read
 SPLITS = ("train", "val", "test")
 
 # How hard it is. Tuned so that a small detector trained from scratch for minutes is useful but not perfect.
@@ -25,19 +25,20 @@ EMPTY = 0.1  # share of pictures without objects: detectors that always find som
 MORE_OBJECTS = (7, 0.42)  # binomial, on top of the first: 1 to 8 objects, about 4
 SMALL = 0.25  # share of objects drawn from SMALL_SIDE: COCO's small, where small detectors lose most
 SMALL_SIDE = (
-    20,
+    23,
     34,
 )  # px of a picture scaled to 300: below 20 a network at 192 px sees 12, too few to tell shapes
-LARGE_SIDE = (40, 150)  # log-uniform, so that middle sizes are the most frequent, as in photographs
+LARGE_SIDE = (60, 170)  # log-uniform, so that middle sizes are the most frequent, as in photographs
 COVERED = (
     0.16  # share of objects with something neutral laid over a part; objects in front of others add the rest
 )
 BEHIND = 0.16  # share of objects put where they cover a part of an earlier one
 LEAST_VISIBLE = 0.35  # an object that shows less is taken out of the picture: an annotator could not name it
-LOW_CONTRAST = 0.12  # share of objects that may have the colour of their surroundings
-CONTRAST = 70.0  # least distance in RGB of the others
-CLUTTER = 3  # up to so many sharp things of no class, so that not every sharp outline is an object
-TILT = 0.16  # perspective: the nearer side is up to (1 + tilt) / (1 - tilt) larger
+LOW_CONTRAST = 0.06  # share of objects that may have the colour of their surroundings
+CONTRAST = 110.0  # least distance in RGB of the others
+CLUTTER = 1  # up to so many sharp things of no class, so that not every sharp outline is an object
+TURN = 0.3  # radians to either side
+TILT = 0.1  # perspective: the nearer side is up to (1 + tilt) / (1 - tilt) larger
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -128,7 +129,7 @@ def _neutral(rng: np.random.Generator) -> Outline:
 
 def _pose(rng: np.random.Generator, outline: Outline, side: float, y: float, x: float, label: int) -> _Item:
     """Turn and tilt an outline, scale it to `side` px around a point: a mask with room for its shadow."""
-    turn, stretch, tilt = rng.uniform(0, 2 * np.pi), rng.uniform(0.88, 1.14), rng.uniform(-TILT, TILT, 2)
+    turn, stretch, tilt = rng.uniform(-TURN, TURN), rng.uniform(0.88, 1.14), rng.uniform(-TILT, TILT, 2)
     cos, sin = np.cos(turn), np.sin(turn)
     rotate = np.array([[cos, sin], [-sin, cos]]) * [[stretch], [1 / stretch]] * [[1], [rng.choice([-1, 1])]]
     parts = [[points @ rotate for points in part] for part in outline]
@@ -261,7 +262,7 @@ def _background(rng: np.random.Generator, height: int, width: int) -> Floats:
     if rng.random() < 0.45:
         horizon = int(rows * rng.uniform(0.2, 0.7))
         canvas[horizon:] = _colour(rng, 0.4) + _noise(rng, (3, 3, 3), rows - horizon, columns) * 12
-    for _ in range(rng.integers(0, 14)):
+    for _ in range(rng.integers(0, 8)):
         centre = int(rng.integers(columns)), int(rng.integers(rows))
         axes = int(rng.integers(2, columns // 3)), int(rng.integers(2, rows // 3))
         colour = 0.5 * _colour(rng, 0.7) + 0.5 * canvas[centre[1], centre[0]]
@@ -273,7 +274,7 @@ def _background(rng: np.random.Generator, height: int, width: int) -> Floats:
     canvas = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_CUBIC)
     tint = 1 + 0.15 * rng.standard_normal(3, dtype=np.float32)
     texture = _texture(rng, height, width) if rng.random() < 0.5 else _texture(rng, width, height).T
-    tint *= np.float32(rng.uniform(2, 16))
+    tint *= np.float32(rng.uniform(1, 8))
     return canvas + cv2.merge([texture * part for part in tint])
 
 
@@ -285,7 +286,7 @@ def _paint(rng: np.random.Generator, side: int, around: Floats) -> Floats:
         first = _colour(rng, 1.0)
     second = first * np.float32(rng.uniform(0.55, 1.35)) + rng.uniform(-25, 25, 3).astype(np.float32)
     line = np.linspace(0, 1, side, dtype=np.float32)
-    kind, slope = rng.integers(4), rng.uniform(-1, 1)
+    kind, slope = rng.choice(4, p=(0.3, 0.4, 0.15, 0.15)), rng.uniform(-1, 1)
     ramp = line[None, :] * np.float32(1 - abs(slope)) + line[:, None] * np.float32(slope)
     if kind == 0:
         mix = np.zeros_like(ramp)
@@ -347,7 +348,7 @@ def render_scene(seed: int, split: str, index: int) -> Scene:
     return Scene(_develop(rng, canvas), rects[kept, :4], labels[kept], rects[kept, 4], share[kept])
 
 
-def synthetic_root(task: str, *, seed: int = 0, train: int = 400, val: int = 80, test: int = 80) -> Path:
+def synthetic_root(task: str, *, seed: int = 0, train: int = 600, val: int = 80, test: int = 80) -> Path:
     """Give the folder of a task's synthetic set, rendered on first use: below $MBAPPS_DATA, or datasets/.
 
     Raises:
@@ -360,7 +361,7 @@ def synthetic_root(task: str, *, seed: int = 0, train: int = 400, val: int = 80,
     return WRITERS[task](folder, seed=seed, train=train, val=val, test=test)
 
 
-def write_detection(folder: Path, *, seed: int = 0, train: int = 400, val: int = 80, test: int = 80) -> Path:
+def write_detection(folder: Path, *, seed: int = 0, train: int = 600, val: int = 80, test: int = 80) -> Path:
     """Render pictures with boxes into `folder`, as JPEG files and COCO json; a complete one is left as is.
 
     It is written beside its place and renamed, so that a folder of this name is always whole.

@@ -197,9 +197,11 @@ def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer
         RichProgressBar,
     )
 
+    from .memory import keep_freed_memory
     from .tasks.base import AtomicCheckpoints
 
     seed_everything(cfg.seed, verbose=False)
+    keep_freed_memory()
     settings = {
         key: value
         for key, value in cfg.trainer.items()
@@ -218,7 +220,7 @@ def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer
         if cfg.trainer.early_stopping:
             callbacks.append(EarlyStopping(monitor, mode="max", patience=cfg.trainer.early_stopping))
         callbacks.append(LearningRateMonitor())
-        loggers = [build(logger, save_dir=str(folder)) for logger in cfg.logger.values()]
+        loggers = [_build_logger(name, logger, folder) for name, logger in cfg.logger.items()]
     else:
         settings |= {"max_epochs": None, "max_time": None}
     return build(
@@ -229,9 +231,18 @@ def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer
     )  # fmt: skip
 
 
-def open_bundle(folder: str, cfg: DictConfig | None = None) -> Bundle:
-    """Open the model folder that the user named, on the device that cfg.device asks for."""
+def _build_logger(name: Any, logger: DictConfig, folder: Path) -> Any:
+    try:
+        return build(logger, save_dir=str(folder))
+    except ImportError as error:
+        raise ImportError(
+            f"logger={name} needs a package that is missing: pip install 'mbapps[{name}]'"
+        ) from error
+
+
+def open_bundle(cfg: DictConfig) -> Bundle:
+    """Open the model folder that the user named, on the device that cfg.device asks for, if the verb has one."""
     from .deploy.bundle import Bundle, pick_device
 
-    device = pick_device(cfg.device) if cfg is not None and "device" in cfg else "cpu"
-    return Bundle.open(folder, device=device, trust=cfg.get("trust") if cfg is not None else None)
+    device = pick_device(cfg.device) if "device" in cfg else "cpu"
+    return Bundle.open(cfg.model, device=device, trust=cfg.trust)

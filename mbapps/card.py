@@ -127,7 +127,7 @@ def _classes(head: Mapping[str, Any], mark: str) -> str:
         if len(names) > MAX_CLASSES
         else ""
     )
-    listed = _table(("class", *columns), rows) if columns else ", ".join(map(_text, names[:MAX_CLASSES]))
+    listed = _table(("class", *columns), rows) if columns else "; ".join(map(_text, names[:MAX_CLASSES]))
     return f"## Classes{mark}: {len(names):,}\n\n{listed}{more}"
 
 

@@ -57,19 +57,25 @@ def _plain(name: str, value: Any) -> bool | int | float | str:
 
 def run_context() -> dict[str, Any]:
     """How these results came about: command, versions, device, platform, date."""
-    program = Path(sys.argv[0])
-    start = ["python", "-m", program.parent.name] if program.name == "__main__.py" else [program.name]
     versions = {"python": platform.python_version(), "mbapps": __version__}
     for module in ("torch", "pytorch_lightning"):  # what was not imported had no part in it
         if module in sys.modules:
             versions[module] = str(sys.modules[module].__version__)
     return {
-        "command": shlex.join([*start, *sys.argv[1:]]),
+        "command": _command(),
         "versions": versions,
         "device": _device(),
         "platform": platform.platform(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def _command() -> str:
+    """The command line as it was typed, before mbapps rewrote it for Hydra."""
+    words = sys.orig_argv[1:]
+    if words[:1] == ["-m"]:
+        return shlex.join(["python", *words])
+    return shlex.join([Path(words[0]).name, *words[1:]]) if words else "python"
 
 
 def _device() -> str:
@@ -92,6 +98,18 @@ def print_table(
     console.print(table)
     for path in paths:
         console.print(Text.assemble(("wrote ", "dim"), _short(path)), soft_wrap=True)
+
+
+def print_columns(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of several columns, the first to the left and the others to the right."""
+    table = Table(title=Text(title, style="bold"), title_justify="left")
+    for number, name in enumerate(columns):
+        table.add_column(
+            name, justify="right" if number else "left", style="" if number else "cyan", no_wrap=True
+        )
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
 
 
 def _short(path: str | Path) -> str:

@@ -5,6 +5,7 @@ Source: Liu et al., SSD (2016); layer widths, anchors and box coder as TF Object
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,7 +37,9 @@ class DetectionHead(nn.Module):
         image_size: side of the square input, px, >= 32; it fixes the anchors.
         classification: "softmax" over classes and background, or "sigmoid" per column as TF trains it.
         positive_iou: least overlap at which an anchor learns a box.
-        negative_ratio: hard negatives per positive anchor.
+        negative_ratio: hard negatives per positive anchor; SSD takes 3. Infinity lets every unmatched anchor
+            teach: a body that starts from random weights learns nothing from the hardest alone, since those lie
+            beside the objects and cancel what the positives teach.
         min_negatives: hard negatives of an image with few or no positives, so that empty images teach.
         box_weight: of the box loss beside the class loss.
         score_thresh, nms_thresh, detections_per_img: what decoding keeps.
@@ -53,7 +56,7 @@ class DetectionHead(nn.Module):
         *,
         classification: str = "softmax",
         positive_iou: float = 0.5,
-        negative_ratio: float = 3.0,
+        negative_ratio: float = math.inf,
         min_negatives: int = 3,
         box_weight: float = 1.0,
         score_thresh: float = 0.01,
@@ -213,7 +216,7 @@ def hard_negatives(loss: Tensor, positive: Tensor, ratio: float, minimum: int) -
     Args:
         loss: [B, A] class loss of each anchor.
         positive: [B, A] bool, matched anchors.
-        ratio: negatives per positive, >= 0.
+        ratio: negatives per positive, >= 0; infinity marks every unmatched anchor.
         minimum: negatives of an image however few its positives; 0 would let empty images teach nothing.
 
     Returns:
@@ -221,6 +224,8 @@ def hard_negatives(loss: Tensor, positive: Tensor, ratio: float, minimum: int) -
 
     Source: Liu et al., SSD (2016), section 2.2, "Hard negative mining".
     """
+    if math.isinf(ratio):
+        return ~positive
     wanted = (positive.sum(dim=1) * ratio).long().clamp(min=minimum)
     wanted = torch.minimum(wanted, (~positive).sum(dim=1))
     ranked, order = loss.masked_fill(positive, -1.0).topk(max(1, int(wanted.max())), dim=1)

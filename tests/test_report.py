@@ -47,14 +47,14 @@ def test_results_must_be_plain(tmp_path: Path, value: object) -> None:
 
 def test_context_says_how_to_do_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        sys, "argv", ["/opt/site-packages/mbapps/__main__.py", "train", "data.root=my photos"]
+        sys, "orig_argv", ["/usr/bin/python3", "-m", "mbapps", "train", "data.root=my photos"]
     )
     context = run_context()
     assert context["command"] == "python -m mbapps train 'data.root=my photos'"
     assert context["versions"]["torch"] == torch.__version__
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", context["date"])
     assert json.loads(json.dumps(context)) == context
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/mbapps", "info"])
+    monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "/usr/bin/mbapps", "info"])
     monkeypatch.delitem(sys.modules, "torch")
     context = run_context()
     assert context["command"] == "mbapps info"

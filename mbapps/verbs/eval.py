@@ -25,13 +25,14 @@ def run(cfg: DictConfig) -> None:
             f"split must be val or test, got {cfg.split!r}; data.test= takes any split or file by name"
         )
     folder = app.run_folder(cfg)
-    bundle = app.open_bundle(cfg.model, cfg)
+    bundle = app.open_bundle(cfg)
     data = app.build_data(cfg, bundle)
     print_problems(data.problems())
     task = app.build_task(cfg, bundle.network)
     metric = measure(cfg, folder, task, data, cfg.split)
     if not task.trainer.is_global_zero:
         return
+    print_problems({"image not read": list(data.broken)} if data.broken else {})
     numbers: dict[str, Any] = plain_names(metric.compute())
     seconds = time.perf_counter() - started
     numbers |= {
@@ -101,7 +102,7 @@ def task_sections(metric: Any, data: Any, split: str, thresholds: float | Sequen
 
 
 def print_problems(problems: Mapping[str, Sequence[str]]) -> None:
-    """Say what reading the annotations dropped or mended, with the first places of each kind."""
+    """Say what was dropped or mended in the data, with the first places of each kind."""
     for reason, places in problems.items():
         more = f" and {len(places) - SHOWN_PLACES} more" if len(places) > SHOWN_PLACES else ""
         print(f"{len(places)} x {reason}: {'; '.join(places[:SHOWN_PLACES])}{more}")

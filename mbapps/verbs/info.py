@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mbapps.report import print_table, run_context, write_results
+from mbapps.report import print_columns, print_table, run_context, write_results
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-# What the paper prints: (task, alpha, image size) -> millions of mult-adds and of parameters, and the table.
+# What the paper prints: task, classes, alpha, image size -> mult-adds and parameters in millions, and the table.
 PAPER = {
-    ("detection", 1.0, 300): (1200.0, 6.8, "Table 13"),
+    ("detection", 90, 1.0, 300): (1200, 6.8, "Table 13"),
+    ("fine_grained", 120, 1.0, 224): (569, 3.3, "Table 10"),
+    ("fine_grained", 120, 0.75, 224): (325, 1.9, "Table 10"),
+    ("fine_grained", 120, 1.0, 192): (418, 3.3, "Table 10"),
+    ("fine_grained", 120, 0.75, 192): (239, 1.9, "Table 10"),
+    ("fine_grained", 1000, 1.0, 224): (569, 4.2, "Table 6"),
+    ("fine_grained", 1000, 0.75, 224): (325, 2.6, "Table 6"),
+    ("fine_grained", 1000, 0.5, 224): (149, 1.3, "Table 6"),
+    ("fine_grained", 1000, 0.25, 224): (41, 0.5, "Table 6"),
+    ("fine_grained", 1000, 1.0, 192): (418, 4.2, "Table 7"),
+    ("fine_grained", 1000, 1.0, 160): (290, 4.2, "Table 7"),
+    ("fine_grained", 1000, 1.0, 128): (186, 4.2, "Table 7"),
+    ("fine_grained", 1000, 0.5, 160): (76, 1.32, "Table 9"),
 }
 
 
@@ -22,7 +34,7 @@ def run(cfg: DictConfig) -> None:
 
     folder = app.run_folder(cfg)
     if cfg.model:
-        network = app.open_bundle(cfg.model).network
+        network = app.open_bundle(cfg).network
     else:
         num_classes = cfg.data.num_classes
         if num_classes is None:
@@ -37,15 +49,18 @@ def run(cfg: DictConfig) -> None:
     if hasattr(head, "anchors"):
         numbers["anchors"] = len(head.anchors)
     if cfg.layers:
-        rows = {
-            row.name: f"{row.kind:<12} {'x'.join(map(str, row.shape)):>14} {row.params:>10,} {row.macs:>13,}"
-            for row in complexity.layers
-        }
-        print_table(f"{name}, image size {head.image_size}: layer, output, parameters, mult-adds", rows)
+        print_columns(
+            f"{name}, image size {head.image_size}",
+            ("layer", "kind", "output", "parameters", "mult-adds"),
+            [
+                (row.name, row.kind, "x".join(map(str, row.shape)), f"{row.params:,}", f"{row.macs:,}")
+                for row in complexity.layers
+            ],
+        )
     shown: dict[str, object] = dict(numbers)
-    paper = PAPER.get((name, network.body.alpha, head.image_size))
+    paper = PAPER.get((name, len(head.class_names), network.body.alpha, head.image_size))
     if paper and network.body.settings["separable"] and not network.body.settings["shallow"]:
         macs, params, table = paper
-        shown[f"the paper's {table}"] = f"{params} M parameters, {macs / 1000:g} G mult-adds"
+        shown[f"the paper's {table}"] = f"{params} M parameters, {macs} M mult-adds"
     path = write_results(folder, numbers, run_context())
     print_table("info", shown, paths=[path])

@@ -25,7 +25,7 @@ def run(cfg: DictConfig) -> None:
 
     folder = app.run_folder(cfg)
     files = find_images(cfg.source)
-    bundle = app.open_bundle(cfg.model, cfg)
+    bundle = app.open_bundle(cfg)
     names = _names(files, Path(cfg.source))
     answers: dict[str, Any] = {}
     broken: dict[str, str] = {}

@@ -97,6 +97,7 @@ def _write(
     from mbapps.report import print_table, run_context, write_report, write_results
     from mbapps.sections import Pictures, Plot, Preformatted
 
+    print_problems({"image not read": list(data.broken)} if data.broken else {})
     thresholds = val.best_thresholds().tolist() if hasattr(val, "best_thresholds") else None
     context = run_context()
     lineage = {"data": [data.lineage()], "weights": cfg.backbone.weights, "teacher": None}
