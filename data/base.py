@@ -119,6 +119,7 @@ class DataModule(pl.LightningDataModule, ABC):
 
 def _start_worker(worker: int) -> None:
     limit_threads()
+    os.nice(10)  # what trains goes first where cores are few; reading is far ahead of it anyway
 
 
 def stack_images(images: Sequence[UInt8Image], size: int) -> Tensor:
