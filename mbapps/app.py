@@ -200,6 +200,7 @@ def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer
     from .memory import keep_freed_memory
     from .tasks.base import AtomicCheckpoints
 
+    _quiet()
     seed_everything(cfg.seed, verbose=False)
     keep_freed_memory()
     settings = {
@@ -229,6 +230,17 @@ def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer
         enable_checkpointing=fitting, enable_model_summary=False, enable_progress_bar=cfg.trainer.progress,
         num_sanity_val_steps=0, use_distributed_sampler=False,
     )  # fmt: skip
+
+
+def _quiet() -> None:
+    """Keep Lightning from advertising and from saying what the closing table says better."""
+    import logging
+    import warnings
+
+    for name in ("pytorch_lightning", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
 def _build_logger(name: Any, logger: DictConfig, folder: Path) -> Any:

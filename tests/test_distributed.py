@@ -27,7 +27,9 @@ def test_two_processes(tiny: Path, tmp_path: Path) -> None:
     model = f"model={folder / 'model'}"
     run("eval", model, *words, f"out={tmp_path / 'runs' / 'one'}", cwd=tmp_path)
     run("eval", model, *two, "data.batch_size=3", f"out={tmp_path / 'runs' / 'two'}", cwd=tmp_path)
-    one, both = (json.loads((tmp_path / "runs" / name / "results.json").read_text()) for name in ("one", "two"))
+    one, both = (
+        json.loads((tmp_path / "runs" / name / "results.json").read_text()) for name in ("one", "two")
+    )
     assert one["images"] == both["images"] == 8
     for name in ("AP", "AP50", "AR100"):
         assert both[name] == pytest.approx(one[name], abs=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -101,7 +102,8 @@ def _write(
     thresholds = val.best_thresholds().tolist() if hasattr(val, "best_thresholds") else None
     context = run_context()
     lineage = {"data": [data.lineage()], "weights": cfg.backbone.weights, "teacher": None}
-    head = {task.head_name: {"thresholds": thresholds, "metrics": dict(numbers)}}
+    measured = {name: value for name, value in numbers.items() if math.isfinite(value)}  # JSON knows no NaN
+    head = {task.head_name: {"thresholds": thresholds, "metrics": measured}}
     facts = describe(task.network, head, lineage=lineage, command=context["command"])
     model = save_bundle(folder / "model", task.network, facts)
     numbers = {

@@ -197,3 +197,15 @@ def test_initialise_keeps_the_signal_alive() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MobileNetV1(**settings)  # type: ignore[arg-type]
+
+
+def test_depthwise_filters_start_near_the_identity() -> None:
+    torch.manual_seed(0)
+    body = MobileNetV1(alpha=0.5)
+    initialise(body)
+    identity = torch.zeros(3, 3)
+    identity[1, 1] = 1
+    for block in body.blocks:
+        torch.testing.assert_close(block.depthwise.conv.weight.mean(dim=(0, 1)), identity, atol=0.1, rtol=0)
+        pointwise = block.pointwise.conv.weight
+        assert pointwise.std().item() == pytest.approx(0.88 * (2 / pointwise.shape[1]) ** 0.5, rel=0.1)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -130,8 +132,9 @@ def test_empty_images_teach_only_with_min_negatives() -> None:
     batch = make_batch([[], []], [[], []])
     logits = torch.randn(2, len(make_head().anchors), 4, requires_grad=True)
     outputs = {"logits": logits, "deltas": torch.zeros(2, logits.shape[1], 4)}
-    assert make_head(min_negatives=0).loss(outputs, batch)["loss"].item() == 0
-    loss = make_head(min_negatives=5).loss(outputs, batch)["loss"]
+    assert make_head(negative_ratio=3.0, min_negatives=0).loss(outputs, batch)["loss"].item() == 0
+    assert make_head().loss(outputs, batch)["loss"] > 0  # every negative teaches
+    loss = make_head(negative_ratio=3.0, min_negatives=5).loss(outputs, batch)["loss"]
     loss.backward()
     assert loss > 0
     assert logits.grad is not None
@@ -145,6 +148,7 @@ def test_hard_negatives_takes_the_worst() -> None:
         [False, False, True, True, False],
         [False, False, False, False, True],
     ]
+    assert torch.equal(hard_negatives(loss, positive, math.inf, 0), ~positive)
     everything = hard_negatives(loss, positive, 100.0, 100)
     assert torch.equal(everything, ~positive)
 

@@ -233,6 +233,6 @@ def test_training_on_from_a_model_folder(
 ) -> None:
     words = [f"data.root={tiny}", *QUICK, "trainer.max_epochs=1", f"backbone.weights={trained / 'model'}"]
     folder = cli("train", *words, "task.lr=1e-9", "task.ema_decay=0", "task.freeze_bn=true")
-    assert "the detection head is loaded too, with its 6 classes" in capsys.readouterr().out
+    assert "the detection head is loaded too, with its 5 classes" in capsys.readouterr().out
     lineage = json.loads((folder / "model" / "model.json").read_text())["lineage"]
     assert lineage["weights"] == str(trained / "model")
