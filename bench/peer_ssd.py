@@ -53,7 +53,9 @@ def build(num_classes: int, alpha: float, weights: str | None, size: int) -> SSD
     if weights:
         load_body(body, read_weights(weights))
     backbone = Backbone(body, DetectionHead(body, ["x"], size))
-    generator = DefaultBoxGenerator([[2], [2, 3], [2, 3], [2, 3], [2, 3], [2, 3]], min_ratio=20, max_ratio=95)
+    generator = DefaultBoxGenerator(  # the scales of torchvision's own ssd300_vgg16
+        [[2], [2, 3], [2, 3], [2, 3], [2], [2]], scales=[0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05]
+    )
     with torch.no_grad():
         channels = [x.shape[1] for x in backbone.eval()(torch.zeros(1, 3, size, size)).values()]
     anchors = generator.num_anchors_per_location()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ SPLITS = ("train", "val", "test")
 class DataModule(pl.LightningDataModule, ABC):
     """Loaders of the three splits of one data set.
 
-    A subclass sets `class_names` and `collate`, and gives what is abstract here.
+    A subclass sets `class_names`, `collate` and `tables`, and gives what is abstract here.
 
     Args:
         batch_size: images a step and process, >= 1.
@@ -34,6 +34,7 @@ class DataModule(pl.LightningDataModule, ABC):
     """
 
     class_names: tuple[str, ...]
+    tables: Mapping[str, Any]  # by split, those that were read: not always all three
     collate: Callable[[list[Any]], Any]
 
     def __init__(self, *, batch_size: int, num_workers: int | None, seed: int, max_broken: float):
@@ -107,7 +108,7 @@ class DataModule(pl.LightningDataModule, ABC):
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if batch.broken:
             self.broken.update(dict.fromkeys(batch.broken))
-            total = sum(len(self.truth(split)) for split in SPLITS)
+            total = sum(len(table) for table in self.tables.values())
             if len(self.broken) > max(1, self.max_broken * total):
                 listing = "\n  ".join(list(self.broken)[:10])
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""What the readers of boxes share: columns sorted by image, and bad ones dropped or mended, and told."""
+"""What the readers of boxes share: columns sorted by image, bad ones dropped or mended and told, and their picture."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbapps.batches import BoxTable
+from mbapps.images import BrokenImageError, UInt8Image, read_image
 
 CLIP_TELLS = 1.0  # px beyond the edge at which clipping is told: less is rounding, or pixels counted from 1
+
+ASPECT_TOLERANCE = 0.01  # a picture scaled to whole pixels differs from its annotated shape by less
 
 
 def gather(box_images: NDArray[np.int64], num_images: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -82,3 +85,30 @@ def tell(problems: dict[str, list[str]], reason: str, lines: Sequence[str]) -> N
     """Add lines to a reason; none adds nothing, so a reason that is there always counts something."""
     if lines:
         problems.setdefault(reason, []).extend(lines)
+
+
+def read_row(table: BoxTable, row: int) -> tuple[UInt8Image, tuple[int, int]]:
+    """Read a picture, and the height and width in which its boxes are counted.
+
+    A picture that was scaled after it was annotated is as good as the original.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        BrokenImageError: it can't be decoded, or its shape is not the annotated one: boxes would lie elsewhere.
+    """
+    path = table.folder / str(table.files[row])
+    image = read_image(path)
+    (height, width), (rows, columns) = table.sizes[row].tolist(), image.shape[:2]
+    if min(height, width) <= 0:
+        return image, (rows, columns)
+    if abs(height * columns - width * rows) > ASPECT_TOLERANCE * width * rows:
+        raise BrokenImageError(f"{path}: annotated as {width}x{height}, the picture is {columns}x{rows}")
+    return image, (height, width)
+
+
+def scale_boxes(boxes: NDArray[np.float64], size: tuple[int, int], image: UInt8Image) -> NDArray[np.float64]:
+    """Boxes counted in `size`, height and width, as they lie in `image`."""
+    if image.shape[:2] == size:
+        return boxes
+    (height, width), (rows, columns) = size, image.shape[:2]
+    return boxes * (np.array([columns, rows, columns, rows]) / np.array([width, height, width, height]))

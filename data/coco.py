@@ -45,17 +45,17 @@ def read_coco(annotations: Path, images: Path | None = None, *, clean: bool = Tr
     names = [str(name).replace("\\", "/") for name in _column(items, "file_name", annotations)]
     image_ids = _ids(items, "id", annotations, unique="images")
     category_ids, class_names = _categories(content, annotations)
-    image_rows = _find(image_ids, _ids(truth, "image_id", annotations))
-    labels = _find(category_ids, _ids(truth, "category_id", annotations))
+    image_rows = _find(image_ids, truth, "image_id")
+    labels = _find(category_ids, truth, "category_id")
     for reason, key, rows in (("image", "image_id", image_rows), ("category", "category_id", labels)):
         lost = [truth[i] for i in np.flatnonzero(rows < 0)]
-        lines = [f"annotation {item.get('id', '?')}: {key} {item[key]}" for item in lost]
+        lines = [f"annotation {item.get('id', '?')}: {key} {item.get(key)}" for item in lost]
         tell(problems, f"annotation of unknown {reason}", lines)
 
     boxes = _boxes(truth, annotations)
     wide = boxes[:, 2] * boxes[:, 3]
     boxes[:, 2:] += boxes[:, :2]
-    areas = np.array([item.get("area") for item in truth], dtype=np.float64)  # a missing one: NaN
+    areas = np.array([_area(item.get("area")) for item in truth], dtype=np.float64)
     crowd = np.array([bool(item.get("iscrowd")) for item in truth], dtype=np.bool_)
     known = np.flatnonzero((image_rows >= 0) & (labels >= 0))
     order, starts = gather(image_rows[known], len(items))
@@ -64,7 +64,9 @@ def read_coco(annotations: Path, images: Path | None = None, *, clean: bool = Tr
         folder=annotations.parent if images is None else images,
         files=np.array(names, dtype=np.str_),
         image_ids=image_ids,
-        sizes=np.array([(item.get("height") or 0, item.get("width") or 0) for item in items], dtype=np.int32),
+        sizes=np.array(
+            [(_side(item.get("height")), _side(item.get("width"))) for item in items], dtype=np.int32
+        ),
         starts=starts,
         boxes=boxes[order],
         labels=labels[order].astype(np.int32),
@@ -86,20 +88,22 @@ def coco_splits(root: Path) -> dict[str, tuple[Path, Path]]:
     `annotations/`), `<split>/_annotations.coco.json`, `*.json`. Images lie in `<split>/`, `images/<split>/`,
     `images/` or beside the file. A split is called train, val or test where its name holds that word, and a
     lone file without such a word is "all".
-
-    Raises:
-        ValueError: two files are of the same split.
+    Where two files are of the same split, that split is left out.
     """
-    found: dict[str, Path] = {}
+    files = {split: paths[0] for split, paths in coco_files(root).items() if len(paths) == 1}
+    return {split: (path, image_folder(root, path)) for split, path in files.items()}
+
+
+def coco_files(root: Path) -> dict[str, list[Path]]:
+    """Find the annotations of a folder as `coco_splits` does: split -> every file of that name."""
+    found: dict[str, list[Path]] = {}
     for path in _candidates(root):
-        raw = path.parent.name if path.name == ROBOFLOW else path.stem.removeprefix("instances_")
-        split = split_name(raw)
-        if split in found:
-            raise ValueError(
-                f"{found[split]} and {path} are both of the split {split!r}; take one out of {root}"
-            )
-        found[split] = path
-    return {split: (path, _image_folder(root, path, split)) for split, path in found.items()}
+        found.setdefault(split_name(_raw_name(path)), []).append(path)
+    return found
+
+
+def _raw_name(path: Path) -> str:
+    return path.parent.name if path.name == ROBOFLOW else path.stem.removeprefix("instances_")
 
 
 def split_name(name: str) -> str:
@@ -131,12 +135,29 @@ def _holds_keys(path: Path) -> bool:
         return all(content.find(f'"{key}"'.encode()) >= 0 for key in KEYS)
 
 
-def _image_folder(root: Path, path: Path, split: str) -> Path:
+def image_folder(root: Path, path: Path) -> Path:
+    """Folder of the images of an annotations file: beside the file's own layout if that has one, else of `root`."""
     if path.name == ROBOFLOW:
         return path.parent
-    names = (path.stem.removeprefix("instances_"), split, "valid" if split == "val" else split)
-    places = [base / name for name in names for base in (root, root / "images")]
-    return next((place for place in [*places, root / "images"] if place.is_dir()), root)
+    home = path.parent.parent if path.parent.name == "annotations" else path.parent
+    bases = (root,) if home.resolve() == root.resolve() else (home, root)
+    places = [place for base in bases for place in _image_places(base, _raw_name(path))]
+    return next((place for place in places if place.is_dir()), root)
+
+
+def _image_places(base: Path, raw: str) -> list[Path]:
+    """Where images of a split may lie; those of minival2014 in val2014."""
+    split = split_name(raw)
+    bases = (base, base / "images")
+    folders = sorted(
+        place for inner in bases if inner.is_dir() for place in inner.iterdir() if place.is_dir()
+    )
+    within = [place for place in folders if split in place.name and raw.endswith(place.name)]
+    names = (split, "valid" if split == "val" else split)
+    return [
+        *(inner / raw for inner in bases), *within,
+        *(inner / name for name in names for inner in bases), base / "images",
+    ]  # fmt: skip
 
 
 def _load(path: Path) -> dict[str, Items]:
@@ -171,8 +192,8 @@ def _column(items: Items, key: str, path: Path) -> list[Any]:
 def _ids(items: Items, key: str, path: Path, unique: str = "") -> NDArray[np.int64]:
     values = _column(items, key, path)
     for value in values:
-        if type(value) is not int:
-            raise ValueError(f"{path}: {key} must be a whole number, got {value!r}")
+        if type(value) is not int or abs(value) >= 2**63:
+            raise ValueError(f"{path}: {key} must be a whole number of 64 bits, got {value!r}")
     if unique and (twice := _first_twice(values)) is not None:
         raise ValueError(f"{path}: two {unique} have the id {twice}")
     return np.array(values, dtype=np.int64)
@@ -189,12 +210,14 @@ def _first_twice(values: Iterable[int | str]) -> int | str | None:
 
 def _categories(content: dict[str, Items], path: Path) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Ids in rising order, and names; without the unused group that Roboflow lists as if it were a class."""
-    used = {item.get("category_id") for item in content["annotations"]}
-    groups = {item.get("supercategory") for item in content["categories"]} - {"none"}
+    used = {str(item.get("category_id")) for item in content["annotations"]}
+    groups = {str(item.get("supercategory")) for item in content["categories"]} - {"none"}
     items = [
         item
         for item in content["categories"]
-        if item.get("supercategory") != "none" or item.get("name") not in groups or item.get("id") in used
+        if item.get("supercategory") != "none"
+        or str(item.get("name")) not in groups
+        or str(item.get("id")) in used
     ]
     if not items:
         raise ValueError(f"{path} lists no categories")
@@ -223,11 +246,21 @@ def _boxes(truth: Items, path: Path) -> NDArray[np.float64]:
         raise ValueError(f"{path}: a bbox must hold four numbers: {error}") from error
 
 
-def _find(keys: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Row of `keys`, all different, that holds each value; -1 where none does."""
-    order = np.argsort(keys)
-    rows = order[np.searchsorted(keys, values, sorter=order).clip(max=len(keys) - 1)]
-    return np.where(keys[rows] == values, rows, -1)
+def _find(ids: NDArray[np.int64], truth: Items, key: str) -> NDArray[np.int64]:
+    """Row of `ids`, all different, that each annotation means; -1 where it means none."""
+    rows = {number: row for row, number in enumerate(ids.tolist())}
+    values = (item.get(key) for item in truth)
+    found = [rows.get(value, -1) if type(value) is int else -1 for value in values]
+    return np.array(found, dtype=np.int64)
+
+
+def _side(value: Any) -> int:
+    """A side in px; 0 where it is no number that an image's side can be."""
+    return int(value) if isinstance(value, (int, float)) and 0 < value < 2**31 else 0  # NaN is not
+
+
+def _area(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) else float("nan")
 
 
 def _with_files(table: BoxTable, path: Path) -> BoxTable:

@@ -379,6 +379,7 @@ def write_detection(folder: Path, *, seed: int = 0, train: int = 600, val: int =
         for split, scenes in truth.items():
             content = json.dumps(_coco(scenes, f"mbapps synthetic detection {split}, {wanted}"))
             (temporary / "annotations" / f"instances_{split}.json").write_text(content)
+        (temporary / "LICENSE").write_text("Apache-2.0\n\nRendered by mbapps, under its licence.\n")
         (temporary / "complete.json").write_text(json.dumps(wanted))
         temporary.chmod(0o755)
         if not _complete(folder, wanted):  # another process may have been faster

@@ -14,6 +14,7 @@ from mbapps.batches import BoxTable
 from mbapps.images import IMAGE_SUFFIXES
 
 from .boxes import clean_boxes, gather, list_files, tell
+from .coco import split_name
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 XML_FOLDERS = ("Annotations", "annotations")
@@ -46,7 +47,7 @@ def read_voc(
 
     Args:
         root: folder with Annotations/ and JPEGImages/, or with pairs of xml and image.
-        split_file: names to read, one a line. None reads all.
+        split_file: names to read, one a line; or the split's own folder of pairs. None reads all.
         class_names: None takes the names in all xml files of the root, in alphabetical order, so that splits
             agree. Given, they save reading the other splits' files, and objects of other names are dropped.
         clean: drop and clip bad boxes (`boxes.clean_boxes`).
@@ -55,7 +56,11 @@ def read_voc(
         FileNotFoundError: there are no annotations for these names, or none of their images.
         ValueError: no annotation can be parsed.
     """
-    xml_folder, image_folder = _folders(root)
+    folders = [root]
+    if split_file is not None and split_file.is_dir():
+        folders = [split_file, *(other for other in _split_folders(root).values() if other != split_file)]
+        split_file = None
+    xml_folder, image_folder = _folders(folders[0])
     numbers = {name: number for number, name in enumerate(_stems(xml_folder, {".xml"}), start=1)}
     images = _stems(image_folder, IMAGE_SUFFIXES)
     wanted = (
@@ -83,16 +88,18 @@ def read_voc(
     if not kept:
         raise FileNotFoundError(f"none of the images of {split_file or xml_folder} is in {image_folder}")
     if class_names is None:
-        class_names = sorted({item.name for annotation in parsed.values() for item in annotation.objects})
+        names = {item.name for annotation in parsed.values() for item in annotation.objects}
+        class_names = sorted(names.union(*(_class_names(folder) for folder in folders[1:])))
     table = _table(image_folder, kept, tuple(class_names), problems)
     return clean_boxes(table) if clean else table
 
 
 def voc_splits(root: Path) -> dict[str, Path | None]:
-    """Find the VOC splits of a folder: name -> file of names; {} where it is no VOC folder.
+    """Find the VOC splits of a folder: name -> file of names, or folder of pairs; {} where it is no VOC folder.
 
-    A folder without lists of names is one split, "all", without a file. trainval is left out beside train and
-    val, whose names it repeats, and serves as train where it stands alone.
+    Folders of xml and image pairs are train, val and test by the word their names hold; two of the same word
+    keep their own names. A folder without lists of names is one split, "all", without a file. trainval is left
+    out beside train and val, whose names it repeats, and serves as train where it stands alone.
     """
     lists = {
         name: root / "ImageSets" / "Main" / f"{name}.txt" for name in ("train", "val", "trainval", "test")
@@ -105,10 +112,30 @@ def voc_splits(root: Path) -> dict[str, Path | None]:
     try:
         xml_folder, image_folder = _folders(root)
     except FileNotFoundError:
-        return {}
+        return dict(_split_folders(root))
     if found or _stems(xml_folder, {".xml"}).keys() & _stems(image_folder, IMAGE_SUFFIXES).keys():
         return found or {"all": None}
     return {}
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Folders of xml and image pairs below `root`, by split."""
+    folders = [place for place in sorted(root.iterdir()) if place.is_dir()] if root.is_dir() else []
+    folders = [place for place in folders if split_name(place.name) != "all"]
+    folders = [
+        place for place in folders if _stems(place, {".xml"}).keys() & _stems(place, IMAGE_SUFFIXES).keys()
+    ]
+    splits = [split_name(place.name) for place in folders]
+    return {
+        split if splits.count(split) == 1 else place.name: place
+        for split, place in zip(splits, folders, strict=True)
+    }
+
+
+def _class_names(folder: Path) -> set[str]:
+    names = list(_stems(folder, {".xml"}))
+    parsed = _parse_all(folder, names, names, {})
+    return {item.name for annotation in parsed.values() for item in annotation.objects}
 
 
 def _folders(root: Path) -> tuple[Path, Path]:

@@ -40,10 +40,12 @@ def rewrite(argv: Sequence[str]) -> list[str]:
     given = {key: _unquote(value) for key, _, value in (word.partition("=") for word in words)}
     verb = given.get("verb", "train")
     if given.get("resume") and verb == "train":
-        words = [*_stored(Path(given["resume"])), *words, f"out={given['resume']}"]
+        words = [*_stored(Path(given["resume"]).expanduser()), *words, f"out={given['resume']}"]
+    sweep = bool(set(words) & set(SWEEP_FLAGS))
     if given.get("model") and given["model"] != "null":
-        words += _task_of(Path(given["model"]), given.get("task"))
-    return words if set(words) & set(SWEEP_FLAGS) else [_quoted(word) for word in words]
+        model = given["model"].split(",")[0] if sweep else given["model"]
+        words += _task_of(Path(model).expanduser(), given.get("task"))
+    return words if sweep else [_quoted(word) for word in words]
 
 
 def _stored(run: Path) -> list[str]:
@@ -81,6 +83,7 @@ def _quoted(word: str) -> str:
     key, equals, value = word.partition("=")
     if not equals or key.lstrip("+") not in PATH_KEYS or value in ("", "null", "???") or value[0] in "'\"":
         return word
+    value = os.path.expanduser(value)  # a shell leaves ~ alone behind a key with a dot
     value = value.replace("\\'", "\\\\'").replace("'", "\\'").replace("${", "\\${")
     return f"{key}='{value}'"
 
@@ -90,12 +93,11 @@ def run(cfg: object) -> None:
     import importlib
 
     verb = importlib.import_module(f"mbapps.verbs.{cfg.verb}")  # type: ignore[attr-defined]
-    if os.environ.get("HYDRA_FULL_ERROR"):
-        verb.run(cfg)
-        return
     try:
         verb.run(cfg)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") or set(sys.argv) & set(SWEEP_FLAGS):
+            raise  # of a sweep's jobs the others go on; Hydra tells of this one
         _stop(error)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,14 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from .files import write_text
+
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from .data.base import DataModule
     from .deploy.bundle import Bundle
-    from .models.mobilenet import MobileNetV1
     from .models.network import Network
-    from .models.weights import Weights
     from .tasks.base import Task
 
 FITTING = (
@@ -44,6 +44,13 @@ def build(config: DictConfig | Mapping[str, Any], **arguments: Any) -> Any:
         raise
 
 
+def seed(cfg: DictConfig) -> None:
+    """Seed every generator: first of all, since the initial weights are drawn from them."""
+    from pytorch_lightning import seed_everything
+
+    seed_everything(cfg.seed, verbose=False)
+
+
 def task_name() -> str:
     """Which conf/task was chosen: the name of the head."""
     return str(HydraConfig.get().runtime.choices["task"])
@@ -56,18 +63,18 @@ def run_folder(cfg: DictConfig) -> Path:
         FileExistsError: it holds files already.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    leader = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    if any(int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID")):
+        return folder  # the first process of the first node has looked, or will
     log = f"{HydraConfig.get().job.name}.log"  # Hydra has opened it by now
     present = sorted(path.name for path in folder.iterdir() if path.name != log)
-    if present and leader and not cfg.get("resume"):
+    if present and not cfg.get("resume"):
         raise FileExistsError(
             f"out={folder} is not empty ({', '.join(present[:4])}); name another folder, or go on with resume={folder}"
         )
-    if leader and not cfg.get("resume"):
-        OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-        (folder / "overrides.txt").write_text(
-            "".join(f"{line}\n" for line in HydraConfig.get().overrides.task)
-        )
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    words = HydraConfig.get().overrides.task  # what a resume adds is kept for the next one
+    kept = [word for word in words if not word.startswith(("resume=", "out="))]
+    write_text(folder / "overrides.txt", "".join(f"{word}\n" for word in dict.fromkeys(kept)))
     return folder
 
 
@@ -85,8 +92,8 @@ def image_size(cfg: DictConfig) -> int:
     return round(size * rho)
 
 
-def build_data(cfg: DictConfig, bundle: Bundle | None = None) -> DataModule:
-    """Build the data module; with a bundle, at its image size and checked against its class names.
+def build_data(cfg: DictConfig, bundle: Bundle | None = None, split: str | None = None) -> DataModule:
+    """Build the data module; with a bundle, one split at its image size, checked against its classes.
 
     Raises:
         ValueError: the task has no reader of data yet.
@@ -99,80 +106,7 @@ def build_data(cfg: DictConfig, bundle: Bundle | None = None) -> DataModule:
     if bundle is None:
         return build(cfg.data, image_size=image_size(cfg))
     head = bundle.head_facts
-    return build(cfg.data, image_size=head["image_size"], class_names=head["class_names"])
-
-
-def build_body(cfg: DictConfig, weights: Weights | None = None) -> MobileNetV1:
-    """Build the body, its settings from the configuration or, where that is silent, from the weights."""
-    from .models.mobilenet import initialise
-    from .models.weights import load_body
-
-    settings = {
-        key: value
-        for key, value in cfg.backbone.items()
-        if key not in ("rho", "weights") and value is not None
-    }
-    facts = dict(weights.settings) if weights else {}
-    for key in ("alpha", "shallow", "separable"):  # these decide the shapes; load_body says where they differ
-        facts.pop(key, None)
-    body = build({**facts, **settings})
-    initialise(body)
-    if weights:
-        load_body(body, weights)
-    return body
-
-
-def build_network(cfg: DictConfig, class_names: Sequence[str]) -> tuple[Network, list[str]]:
-    """Build body and head, started from backbone.weights where that is set.
-
-    Returns:
-        The network, and what there is to say about the weights: what was loaded and what was dropped.
-    """
-    from .models.network import Network
-    from .models.weights import read_weights
-
-    source = cfg.backbone.weights
-    weights = read_weights(source) if source else None
-    body = build_body(cfg, weights)
-    head = build(cfg.task.head, body=body, class_names=list(class_names), image_size=image_size(cfg))
-    network = Network(body, {task_name(): head})
-    if weights is None:
-        return network, ["backbone.weights=null: the body starts from random weights"]
-    notes = [f"body loaded from {weights.source}"]
-    if Path(source).is_dir():
-        notes.append(load_head(head, task_name(), source))
-    elif weights.classifier:
-        notes.append(
-            f"the head of {weights.source} ({len(weights.classifier['bias'])} classes) is dropped; "
-            f"the new {task_name()} head has {len(class_names)}"
-        )
-    return network, notes
-
-
-def load_head(head: Any, name: str, folder: str) -> str:
-    """Load what fits of a model folder's head of that name; say what became of it."""
-    from .deploy.bundle import Bundle
-
-    bundle = Bundle.open(folder)
-    if name not in bundle.network.heads:
-        return f"{folder} has no {name} head, only {', '.join(bundle.network.heads)}: the new head is random"
-    theirs = bundle.network.head(name)
-    same = tuple(theirs.class_names) == tuple(head.class_names)
-    ours = head.state_dict()
-    kept = {
-        key: value
-        for key, value in theirs.state_dict().items()
-        if ours.get(key) is not None
-        and ours[key].shape == value.shape
-        and (same or not key.startswith(tuple(head.CLASS_LAYERS)))
-    }
-    head.load_state_dict(kept, strict=False)
-    if len(kept) == len(ours):
-        return f"the {name} head is loaded too, with its {len(head.class_names)} classes"
-    return (
-        f"the {name} head of {folder} has {len(theirs.class_names)} classes, the data {len(head.class_names)}: "
-        f"{len(kept)} of its {len(ours)} tensors are loaded, those of its classes are dropped"
-    )
+    return build(cfg.data, image_size=head["image_size"], class_names=head["class_names"], split=split)
 
 
 def build_task(cfg: DictConfig, network: Network) -> Task:
@@ -189,19 +123,12 @@ def build_task(cfg: DictConfig, network: Network) -> Task:
 
 def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer:
     """Build Lightning's Trainer with our callbacks; without loggers and checkpoints unless it fits."""
-    from pytorch_lightning import seed_everything
-    from pytorch_lightning.callbacks import (
-        EarlyStopping,
-        LearningRateMonitor,
-        ModelCheckpoint,
-        RichProgressBar,
-    )
+    from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, RichProgressBar
 
     from .memory import keep_freed_memory
-    from .tasks.base import AtomicCheckpoints
+    from .tasks.base import AtomicCheckpoints, Checkpoints
 
     _quiet()
-    seed_everything(cfg.seed, verbose=False)
     keep_freed_memory()
     settings = {
         key: value
@@ -212,14 +139,16 @@ def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer
     loggers: Any = False
     if fitting:
         monitor = f"val_{cfg.task.monitor}"
+        common: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+        place = folder / "checkpoints"
+        callbacks.append(Checkpoints(place, "best", monitor, mode="max", **common))
         callbacks.append(
-            ModelCheckpoint(
-                folder / "checkpoints", "best", monitor, mode="max", save_last=True,
-                enable_version_counter=False, save_on_train_epoch_end=True,
-            )
-        )  # fmt: skip
+            Checkpoints(place, "last", every_n_epochs=1, **common)
+        )  # after best: it holds its score
         if cfg.trainer.early_stopping:
-            callbacks.append(EarlyStopping(monitor, mode="max", patience=cfg.trainer.early_stopping))
+            callbacks.append(
+                EarlyStopping(monitor, mode="max", patience=cfg.trainer.early_stopping, check_finite=False)
+            )
         callbacks.append(LearningRateMonitor())
         loggers = [_build_logger(name, logger, folder) for name, logger in cfg.logger.items()]
     else:

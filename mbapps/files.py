@@ -21,10 +21,23 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     holder = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", dir=path.parent))
     temporary = holder / path.name
+    old = holder / ".old"
     try:
         yield temporary
         if path.is_dir() and temporary.is_dir():
-            os.replace(path, holder / ".old")
+            os.replace(path, old)
         os.replace(temporary, path)
+    except BaseException:
+        if old.is_dir() and not path.exists():
+            os.replace(old, path)
+        raise
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a text file by rename."""
+    path = Path(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+
+from mbapps.files import replacing
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm"}
@@ -83,18 +83,9 @@ def resize(image: UInt8Image, height: int, width: int) -> UInt8Image:
 
 def write_image(path: str | Path, image: UInt8Image) -> Path:
     """Write RGB uint8 [H, W, 3] in the format that the name's ending asks for, by rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         Image.fromarray(image).save(temporary, quality=90)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return path
+    return Path(path)
 
 
 def find_images(source: str | Path) -> list[Path]:

@@ -19,17 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mbapps import __version__
-from mbapps.files import replacing
+from mbapps.files import write_text
 from mbapps.page import PAGE
 from mbapps.sections import Section, format_value, scalar
-
-
-def write_text(path: str | Path, text: str) -> Path:
-    """Write a text file by rename."""
-    path = Path(path)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
 
 
 def write_results(folder: str | Path, numbers: Mapping[str, Any], context: Mapping[str, Any]) -> Path:
@@ -44,7 +36,9 @@ def write_results(folder: str | Path, numbers: Mapping[str, Any], context: Mappi
     flat = {
         name: value for name, value in flat.items() if not isinstance(value, float) or math.isfinite(value)
     }
-    text = json.dumps({**flat, "context": dict(context)}, indent=2, ensure_ascii=False, default=str)
+    text = json.dumps(
+        {**flat, "context": dict(context)}, indent=2, ensure_ascii=False, default=str, allow_nan=False
+    )
     return write_text(Path(folder) / "results.json", text + "\n")
 
 

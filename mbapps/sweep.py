@@ -18,6 +18,7 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         folder = Path(str(config.hydra.sweep.dir))
         rows = []
@@ -34,5 +35,5 @@ class SweepTable(Callback):
         ][:SHOWN]
         table = Table("job", "overrides", *names, title=f"{len(rows)} jobs in {folder}")
         for job, words, numbers in rows:
-            table.add_row(job, words, *(f"{numbers.get(name, float('nan')):.4g}" for name in names))
+            table.add_row(job, Text(words), *(f"{numbers.get(name, float('nan')):.4g}" for name in names))
         Console().print(table)

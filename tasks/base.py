@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
@@ -60,8 +61,8 @@ class Task(pl.LightningModule):
         *,
         monitor: str,
         optimizer: str = "adamw",
-        lr: float = 1e-3,
-        weight_decay: float = 0.05,
+        lr: float = 0.01,
+        weight_decay: float = 0.01,
         warmup_epochs: float = 1.0,
         ema_decay: float = 0.998,
         freeze_blocks: int = 0,
@@ -161,15 +162,22 @@ class Task(pl.LightningModule):
             parts: list[list[Any]] = [[] for _ in range(self.trainer.world_size)]
             torch.distributed.all_gather_object(parts, metric.rows)
             metric.rows = [row for part in parts for row in part]
+            metric.rows = list({row[0]: row for row in metric.rows}.values())  # padding repeats some images
         numbers = metric.compute()
         self.log_dict({f"{split}_{name}": value for name, value in numbers.items()}, rank_zero_only=False)
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.network, self.weight_decay)
         optimizer = OPTIMIZERS[self.optimizer_name](groups, lr=self.lr)
-        total = max(1, int(self.trainer.estimated_stepping_batches))
+        total = self.trainer.estimated_stepping_batches
+        if math.isinf(total):
+            raise ValueError(
+                "the schedule needs an end: set trainer.max_epochs; trainer.max_time may stop it earlier"
+            )
         warmup = round(self.warmup_epochs * total / max(1, self.trainer.max_epochs or 1))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, WarmupCosine(warmup, total))
+        # a function, not an object: LambdaLR would restore an object's old length when a run is resumed for longer
+        shape = warmup_cosine(warmup, max(1, int(total)))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shape)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_callbacks(self) -> list[pl.Callback]:
@@ -178,23 +186,21 @@ class Task(pl.LightningModule):
         return [WeightAveraging(multi_avg_fn=WarmedUpEma(self.ema_decay))]
 
 
-class WarmupCosine:
+def warmup_cosine(warmup: int, total: int) -> Callable[[int], float]:
     """Share of the peak rate at a step: a line up from 0, then half a cosine down to FINAL_LR.
 
-    >>> schedule = WarmupCosine(warmup=10, total=100)
+    >>> schedule = warmup_cosine(warmup=10, total=100)
     >>> [round(schedule(step), 3) for step in (0, 9, 10, 55, 100)]
     [0.1, 1.0, 1.0, 0.505, 0.01]
     """
 
-    def __init__(self, warmup: int, total: int):
-        self.warmup = warmup
-        self.total = total
-
-    def __call__(self, step: int) -> float:
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        progress = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
+    def share(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        progress = min(1.0, (step - warmup) / max(1, total - warmup))
         return FINAL_LR + (1 - FINAL_LR) * (1 + math.cos(math.pi * progress)) / 2
+
+    return share
 
 
 class WarmedUpEma:
@@ -237,5 +243,20 @@ class AtomicCheckpoints(TorchCheckpointIO):
             raise OSError(
                 error.errno,
                 f"could not save {path}: {error.strerror or error}; the checkpoint before it is whole: "
-                f"make room and go on with resume={path.parent.parent if hasattr(path, 'parent') else path}",
+                f"make room and go on with resume={Path(path).parent.parent}",
             ) from error
+
+
+class Checkpoints(ModelCheckpoint):
+    """Lightning's, made to survive that the run folder was moved: paths are kept by name, not by place."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        folder = Path(str(self.dirpath))
+        moved = dict(state_dict, dirpath=self.dirpath)
+        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            if moved.get(key):
+                moved[key] = str(folder / Path(moved[key]).name)
+        moved["best_k_models"] = {
+            str(folder / Path(path).name): score for path, score in moved["best_k_models"].items()
+        }
+        super().load_state_dict(moved)

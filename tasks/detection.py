@@ -5,7 +5,6 @@ Source: Liu et al., SSD (2016); layer widths, anchors and box coder as TF Object
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +36,7 @@ class DetectionHead(nn.Module):
         image_size: side of the square input, px, >= 32; it fixes the anchors.
         classification: "softmax" over classes and background, or "sigmoid" per column as TF trains it.
         positive_iou: least overlap at which an anchor learns a box.
-        negative_ratio: hard negatives per positive anchor; SSD takes 3. Infinity lets every unmatched anchor
+        negative_ratio: hard negatives per positive anchor; SSD takes 3. None lets every unmatched anchor
             teach: a body that starts from random weights learns nothing from the hardest alone, since those lie
             beside the objects and cancel what the positives teach.
         min_negatives: hard negatives of an image with few or no positives, so that empty images teach.
@@ -56,8 +55,8 @@ class DetectionHead(nn.Module):
         *,
         classification: str = "softmax",
         positive_iou: float = 0.5,
-        negative_ratio: float = math.inf,
-        min_negatives: int = 3,
+        negative_ratio: float | None = None,
+        min_negatives: int = 10,
         box_weight: float = 1.0,
         score_thresh: float = 0.01,
         nms_thresh: float = 0.6,
@@ -74,7 +73,7 @@ class DetectionHead(nn.Module):
             raise ValueError(
                 f"task.head.classification must be 'softmax' or 'sigmoid', got {classification!r}"
             )
-        if negative_ratio < 0 or min_negatives < 0:
+        if (negative_ratio or 0) < 0 or min_negatives < 0:
             raise ValueError(
                 "task.head.negative_ratio and task.head.min_negatives must be >= 0, "
                 f"got {negative_ratio} and {min_negatives}"
@@ -142,9 +141,8 @@ class DetectionHead(nn.Module):
 
         class_loss = self._class_loss(logits, targets)  # [B, A]
         with torch.no_grad():
-            mined = hard_negatives(
-                class_loss, positive, self.settings["negative_ratio"], self.settings["min_negatives"]
-            )
+            ratio, minimum = self.settings["negative_ratio"], self.settings["min_negatives"]
+            mined = ~positive if ratio is None else hard_negatives(class_loss, positive, ratio, minimum)
         wanted = self.box_coder.encode(batch.boxes[image, box], self.anchors[anchor])
         num_matched = max(1, len(image))
         loss_class = class_loss[positive | mined].sum() / num_matched
@@ -216,7 +214,7 @@ def hard_negatives(loss: Tensor, positive: Tensor, ratio: float, minimum: int) -
     Args:
         loss: [B, A] class loss of each anchor.
         positive: [B, A] bool, matched anchors.
-        ratio: negatives per positive, >= 0; infinity marks every unmatched anchor.
+        ratio: negatives per positive, >= 0.
         minimum: negatives of an image however few its positives; 0 would let empty images teach nothing.
 
     Returns:
@@ -224,8 +222,6 @@ def hard_negatives(loss: Tensor, positive: Tensor, ratio: float, minimum: int) -
 
     Source: Liu et al., SSD (2016), section 2.2, "Hard negative mining".
     """
-    if math.isinf(ratio):
-        return ~positive
     wanted = (positive.sum(dim=1) * ratio).long().clamp(min=minimum)
     wanted = torch.minimum(wanted, (~positive).sum(dim=1))
     ranked, order = loss.masked_fill(positive, -1.0).topk(max(1, int(wanted.max())), dim=1)

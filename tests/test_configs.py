@@ -77,5 +77,31 @@ def test_data_settings_are_the_arguments_of_the_data() -> None:
     from mbapps.data.transforms import DetectionTransform
 
     cfg = compose("task=detection").data
-    assert set(cfg) - {"_target_"} == set(inspect.signature(DetectionData).parameters) - {"class_names"}
+    assert set(cfg) - {"_target_"} == set(inspect.signature(DetectionData).parameters) - {
+        "class_names",
+        "split",
+    }
     assert set(cfg.augment) == set(inspect.signature(DetectionTransform).parameters) - {"size"}
+
+
+def test_python_defaults_are_those_of_the_yaml() -> None:
+    """Two places name each default; they must not part."""
+    import inspect
+
+    from mbapps.data.detection import DetectionData
+    from mbapps.data.transforms import DetectionTransform
+    from mbapps.tasks.base import Task
+    from mbapps.tasks.detection import DetectionHead
+
+    cfg = compose("task=detection")
+    pairs = [
+        (cfg.task.head, DetectionHead),
+        (cfg.task, Task),
+        (cfg.data, DetectionData),
+        (cfg.data.augment, DetectionTransform),
+    ]
+    own = {"image_size", "seed", "augment", "root", "monitor", "positive_iou"}  # set by another key or by SSD
+    for values, kind in pairs:
+        for name, parameter in inspect.signature(kind).parameters.items():
+            if name in values and name not in own:
+                assert parameter.default == values[name], f"{kind.__name__}.{name}"

@@ -12,17 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from mbapps.files import replacing
 from mbapps.images import UInt8Image, read_image, resize
+from mbapps.models.folder import CARD, FACTS, FORMAT, WEIGHTS, read_facts, read_tensors
 from mbapps.models.mobilenet import MobileNetV1
 from mbapps.models.network import Network
-from mbapps.models.weights import FOLDER_FORMAT as FORMAT
 from mbapps.predictions import Prediction
 
-WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "CARD.md"
 # The only classes that a model folder can name without the user's trust, and where they are.
 HEAD_CLASSES = {
     "DetectionHead": "mbapps.tasks.detection",
@@ -58,7 +57,7 @@ class Bundle:
             }
             network = Network(body, heads)
             network.load_state_dict(tensors)
-        except (KeyError, TypeError, RuntimeError) as error:
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise ValueError(
                 f"{folder} is damaged: {FACTS} and {WEIGHTS} do not belong together: {error}"
             ) from error
@@ -136,35 +135,6 @@ def as_image(image: str | Path | UInt8Image) -> UInt8Image:
     return image
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """Read model.json, checked to be one of a format that this version reads."""
-    path = folder / FACTS
-    if not path.is_file():
-        raise FileNotFoundError(f"no model folder at {folder}: it has no {FACTS}; train or convert makes one")
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        version, _, _ = facts["format"], facts["body"], facts["heads"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no model description: {error!r}") from error
-    if version > FORMAT:
-        raise ValueError(
-            f"{path} has format {version}, newer than this mbapps reads ({FORMAT}); update mbapps"
-        )
-    return facts
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file; nothing else is accepted, above all no pickle."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is no safetensors file ({error}); other formats are never unpickled"
-        ) from error
-
-
 def head_class(name: str, trust: str | None) -> type[nn.Module]:
     """Find a head's class: one of ours by its bare name, or one of the package that the user trusts.
 
@@ -230,13 +200,15 @@ def save_bundle(folder: str | Path, network: Network, facts: Mapping[str, Any]) 
 
     folder = Path(folder)
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    with replacing(folder) as temporary:
-        temporary.mkdir()
-        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
-        (temporary / FACTS).write_text(
-            json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        write_card(temporary / CARD, facts)
+    text = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        with replacing(folder) as temporary:
+            temporary.mkdir()
+            save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+            (temporary / FACTS).write_text(text + "\n", encoding="utf-8")
+            write_card(temporary / CARD, facts)
+    except (OSError, SafetensorError) as error:  # safetensors says a full disk in its own way
+        raise OSError(f"could not save {folder}: {error}; what was there before is whole") from error
     return folder
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
+from .folder import FACTS, WEIGHTS, read_facts, read_tensors
 from .foreign import FORMATS, Weights
 from .graphdef import read_graphdef
 from .keras_h5 import read_keras
@@ -23,7 +20,6 @@ READERS: dict[str, Callable[[Path], Weights]] = {
     ".h5": read_keras, ".hdf5": read_keras, ".pb": read_graphdef,
     ".safetensors": read_timm, ".pth": read_timm, ".pt": read_timm, ".bin": read_timm,
 }  # fmt: skip
-FOLDER_FORMAT = 1  # of model.json
 
 
 def read_weights(source: str | Path) -> Weights:
@@ -102,18 +98,11 @@ def _read_file(path: Path) -> Weights:
 
 
 def _read_folder(folder: Path) -> Weights:
-    if not (folder / "model.json").is_file() or not (folder / "model.safetensors").is_file():
-        raise ValueError(
-            f"{folder} is no model folder: it must hold model.json and model.safetensors; {FORMATS}"
-        )
-    try:
-        facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        version, settings, heads = facts["format"], facts["body"], facts["heads"]
-        tensors = load_file(folder / "model.safetensors")
-    except (ValueError, KeyError, SafetensorError) as error:
-        raise ValueError(f"{folder} is a damaged model folder: {error!r}") from error
-    if version > FOLDER_FORMAT:
-        raise ValueError(f"{folder} has format {version}, this version of mbapps reads up to {FOLDER_FORMAT}")
+    if not (folder / FACTS).is_file():
+        raise ValueError(f"{folder} is no model folder: it has no {FACTS}; {FORMATS}")
+    facts = read_facts(folder)
+    settings, heads = facts["body"], facts["heads"]
+    tensors = read_tensors(folder / WEIGHTS)
     body = {key.removeprefix("body."): value for key, value in tensors.items() if key.startswith("body.")}
     name, head = next(iter(heads.items())) if len(heads) == 1 else ("", {})
     prefix = f"heads.{name}."

@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> None:
         )
     folder = app.run_folder(cfg)
     bundle = app.open_bundle(cfg)
-    data = app.build_data(cfg, bundle)
+    data = app.build_data(cfg, bundle, cfg.split)
     print_problems(data.problems())
     task = app.build_task(cfg, bundle.network)
     metric = measure(cfg, folder, task, data, cfg.split)

@@ -31,6 +31,7 @@ def run(cfg: DictConfig) -> None:
     """Print the layer table, write results.json. It reads no data: `data.num_classes=` says how many classes."""
     from mbapps import app
     from mbapps.models.complexity import count
+    from mbapps.starting import build_network
 
     folder = app.run_folder(cfg)
     if cfg.model:
@@ -41,7 +42,7 @@ def run(cfg: DictConfig) -> None:
             raise ValueError("info needs data.num_classes=, or a model folder by model=")
         if num_classes < 1:
             raise ValueError(f"data.num_classes must be >= 1, got {num_classes}")
-        network, _ = app.build_network(cfg, [f"class {index}" for index in range(num_classes)])
+        network, _ = build_network(cfg, [f"class {index}" for index in range(num_classes)])
     (name,) = network.heads
     head = network.head(name)
     complexity = count(network, head.image_size)

@@ -20,7 +20,7 @@ def run(cfg: DictConfig) -> None:
     from rich.progress import track
 
     from mbapps import app
-    from mbapps.files import replacing
+    from mbapps.files import write_text
     from mbapps.images import BrokenImageError, find_images, read_image, write_image
 
     folder = app.run_folder(cfg)
@@ -50,10 +50,9 @@ def run(cfg: DictConfig) -> None:
         raise ValueError(
             f"none of the {len(files)} images of source={cfg.source} can be read: {next(iter(broken.values()))}"
         )
-    path = folder / "predictions.json"
-    with replacing(path) as temporary:
-        content = {"model": str(cfg.model), "task": bundle.head_name, "images": answers, "broken": broken}
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    content = {"model": str(cfg.model), "task": bundle.head_name, "images": answers, "broken": broken}
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    path = write_text(folder / "predictions.json", text + "\n")
     seconds = time.perf_counter() - started
     numbers = {
         "images": len(answers), "broken": len(broken), "answers": found,

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mbapps.verbs.eval import (
     measure,
@@ -26,11 +26,13 @@ PREVIEWS = 8  # augmented training samples shown in the report
 def run(cfg: DictConfig) -> None:
     """Train as configured; the best epoch on validation is tested once and shipped."""
     from mbapps import app
+    from mbapps.starting import build_network
 
     started = time.perf_counter()
     folder = app.run_folder(cfg)
+    app.seed(cfg)
     data = app.build_data(cfg)
-    network, notes = app.build_network(cfg, data.class_names)
+    network, notes = build_network(cfg, data.class_names)
     task = app.build_task(cfg, network)
     trainer = app.build_trainer(cfg, folder, fitting=True)
     if trainer.is_global_zero:
@@ -39,17 +41,16 @@ def run(cfg: DictConfig) -> None:
     checkpoint = _resume_from(cfg, folder)
     fit_started = time.perf_counter()
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
-    except SystemExit:  # Lightning's answer to Ctrl-C
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        fit_seconds = time.perf_counter() - fit_started
+        _load_best(task, folder)
+        val, test = measure(cfg, folder, task, data, "val"), measure(cfg, folder, task, data, "test")
+    except (KeyboardInterrupt, SystemExit):  # Lightning answers Ctrl-C by an exit
         _interrupted(folder)
-    fit_seconds = time.perf_counter() - fit_started
-    _load_best(task, folder)
-    val, test = measure(cfg, folder, task, data, "val"), measure(cfg, folder, task, data, "test")
     if not trainer.is_global_zero:
         return
-    numbers = plain_names(test.compute()) | {
-        f"val_{name}": value for name, value in plain_names(val.compute()).items()
-    }
+    numbers = plain_names(test.compute())
+    numbers |= {f"val_{name}": value for name, value in plain_names(val.compute()).items()}
     numbers |= {"images_per_second": task.images_seen / fit_seconds, "epochs": trainer.current_epoch}
     _write(cfg, folder, task, data, val, test, numbers, started)
 
@@ -65,7 +66,7 @@ def _resume_from(cfg: DictConfig, folder: Path) -> str | None:
     return str(last)
 
 
-def _interrupted(folder: Path) -> None:
+def _interrupted(folder: Path) -> NoReturn:
     if (folder / "checkpoints" / "last.ckpt").is_file():
         print(
             f"stopped; go on from the last finished epoch with: python -m mbapps resume={folder}",
@@ -80,6 +81,11 @@ def _load_best(task: Any, folder: Path) -> None:
     import torch
 
     best = folder / "checkpoints" / "best.ckpt"
+    if not best.is_file():
+        raise ValueError(
+            "no epoch was validated, so there is no best one: look at trainer.max_epochs, "
+            "trainer.limit_val_batches and trainer.check_val_every_n_epoch"
+        )
     task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
 
 

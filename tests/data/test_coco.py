@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mbapps.data.coco import coco_splits, read_coco
+from mbapps.data.coco import coco_files, coco_splits, image_folder, read_coco
 
 Content = dict[str, Any]
 
@@ -152,7 +152,9 @@ def test_a_missing_key_of_an_entry_is_named(tmp_path: Path, content: Content) ->
         ({"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}]}, "two images have the id 1"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "two categories have the id 1"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "two categories are called 'a'"),
-        ({"images": [{"id": "one", "file_name": "a"}]}, "id must be a whole number, got 'one'"),
+        ({"images": [{"id": "one", "file_name": "a"}]}, r"a\.json: id must be a whole number .*, got 'one'"),
+        ({"images": [{"id": 2**63, "file_name": "a"}]}, r"a\.json: id must be a whole number of 64 bits"),
+        ({"categories": [{"id": None, "name": "a"}]}, r"a\.json: id must be a whole number .*, got None"),
         ({"annotations": [{"image_id": 70, "category_id": 1}]}, "no annotation has a 'bbox' of four numbers"),
         (
             {"annotations": [{"image_id": 70, "category_id": 1, "bbox": [1, 2, 3, "wide"]}]},
@@ -223,13 +225,43 @@ def test_a_folder_without_coco_files(tmp_path: Path) -> None:
     assert coco_splits(tmp_path / "not there") == {}
 
 
-def test_two_files_of_one_split_are_refused(tmp_path: Path, content: Content) -> None:
-    write(tmp_path / "annotations" / "instances_train2014.json", content)
-    write(tmp_path / "annotations" / "instances_train2017.json", content)
-    with pytest.raises(
-        ValueError, match=r"instances_train2014\.json and .*2017\.json are both of the split 'train'"
-    ):
-        coco_splits(tmp_path)
+def test_two_files_of_one_split_are_left_to_the_user(tmp_path: Path, content: Content) -> None:
+    folder = tmp_path / "annotations"
+    train = write(folder / "instances_train2014.json", content)
+    both = [write(folder / f"instances_{name}2014.json", content) for name in ("minival", "val")]
+    for name in ("train2014", "val2014", "val2017"):
+        (tmp_path / name).mkdir()
+    assert coco_splits(tmp_path) == {"train": (train, tmp_path / "train2014")}
+    assert coco_files(tmp_path) == {"train": [train], "val": both}
+    assert [image_folder(tmp_path, path) for path in both] == [tmp_path / "val2014"] * 2
+
+
+def test_images_of_a_file_from_elsewhere(tmp_path: Path, content: Content) -> None:
+    root, other = tmp_path / "root", tmp_path / "other"
+    for folder in (root / "val", other / "images" / "test", tmp_path / "lists"):
+        folder.mkdir(parents=True)
+    assert image_folder(root, other / "annotations" / "instances_test.json") == other / "images" / "test"
+    assert image_folder(root, tmp_path / "lists" / "my_val.json") == root / "val"
+
+
+@pytest.mark.parametrize("side", [None, float("nan"), float("inf"), -3, "60", 2**40])
+def test_a_side_that_is_no_size_is_unknown(tmp_path: Path, content: Content, side: object) -> None:
+    content["images"][1]["width"] = side
+    table = read_coco(write(tmp_path / "a.json", content))
+    assert table.sizes.tolist() == [[100, 200], [50, 0], [10, 20]]
+
+
+@pytest.mark.parametrize("value", [None, "1", 1.5, [1], 2**70])
+@pytest.mark.parametrize("key", ["image_id", "category_id"])
+def test_an_annotation_of_no_number_is_counted(
+    tmp_path: Path, content: Content, key: str, value: object
+) -> None:
+    content["annotations"][2][key] = value
+    content["annotations"][1]["area"] = "large"
+    table = read_coco(write(tmp_path / "a.json", content))
+    assert table.areas.tolist() == [10.5 * 20.25, 7.5]
+    reason = f"annotation of unknown {key.removesuffix('_id')}"
+    assert table.problems == {reason: [f"annotation 3: {key} {value}"]}
 
 
 def test_coco128(test_data: Path) -> None:

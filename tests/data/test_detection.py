@@ -19,9 +19,8 @@ NAMES = ("cat", "dog")
 
 def write_image(path: Path, seed: int = 0, height: int = 40, width: int = 60) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)).save(
-        path
-    )
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
 
 
 def write_coco(root: Path, split: str, count: int, names: tuple[str, ...] = NAMES, boxes: int = 2) -> Path:
@@ -95,8 +94,9 @@ def test_splits_by_file_and_by_name(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("1\n2\n")
     data = make(tmp_path, val="mine.txt", test=str(tmp_path / "mine.txt"), train="all")
     assert sorted(Path(name).stem for name in data.truth("val").files.tolist()) == ["1", "2"]
-    assert len(data.truth("train")) == 10
     assert len(data.truth("test")) == 2
+    assert len(data.truth("train")) == 8
+    assert data.problems() == {"image of val or test left out of train": ["1.jpg", "2.jpg"]}
     coco = tmp_path / "coco"
     write_coco(coco, "train", 5)
     write_coco(coco, "val", 3)
@@ -213,6 +213,50 @@ def test_a_batch_of_broken_images_only(tmp_path: Path) -> None:
     (batch,) = make(tmp_path, test="val").val_dataloader()
     assert batch.images.shape == (0, 3, 32, 32)
     assert len(batch.broken) == 4
+
+
+def test_a_picture_scaled_after_it_was_annotated_keeps_its_boxes(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_coco(tmp_path, split, 4)
+    plain = make(tmp_path, test="val")
+    (expected,) = plain.val_dataloader()
+    for split in ("train", "val"):
+        for index in range(4):
+            write_image(tmp_path / split / f"{split}{index}.jpg", index, height=80, width=120)
+    data = make(tmp_path, test="val")
+    (batch,) = data.val_dataloader()
+    assert batch.broken == ()
+    assert batch.sizes.tolist() == [[40, 60]] * 4  # where the truth's boxes lie
+    torch.testing.assert_close(batch.boxes, expected.boxes)
+    sample, before = data.dataset("train")[0, 1], plain.dataset("train")[0, 1]
+    np.testing.assert_allclose(sample.boxes, before.boxes, atol=1e-4)
+    assert sample.size == (40, 60)
+    assert data.picture("val", 0)[0].shape == (40, 60, 3)
+
+
+def test_a_picture_of_another_shape_than_annotated_is_broken(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_coco(tmp_path, split, 4)
+        write_image(tmp_path / split / f"{split}1.jpg", height=60, width=40)
+    data = make(tmp_path, test="val", augment={})
+    (batch,) = data.val_dataloader()
+    assert batch.rows.tolist() == [0, 2, 3]
+    assert [message.rpartition("/")[2] for message in batch.broken] == [
+        "val1.jpg: annotated as 60x40, the picture is 40x60"
+    ]
+    sample = data.dataset("train")[0, 1]
+    assert sample.row == 2
+    assert "annotated as" in sample.broken[0]
+
+
+def test_a_picture_of_unknown_size_is_as_it_is(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, "train", 4) / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        del image["width"]
+    path.write_text(json.dumps(content))
+    sample = make(tmp_path).dataset("train")[0, 0]
+    assert (sample.size, sample.broken) == ((40, 60), ())
 
 
 def test_crowds_are_not_learned(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mbapps.data.coco import coco_splits, read_coco
+from mbapps.data.detection import DetectionData
 from mbapps.data.synthetic import (
     CLASS_NAMES,
     LEAST_VISIBLE,
@@ -106,6 +107,10 @@ def test_the_coco_reader_reads_it_back(folder: Path) -> None:
             image = read_image(table.folder / str(table.files[row]))
             assert image.shape == scene.image.shape
             assert np.abs(image.astype(int) - scene.image).mean() < 8  # JPEG, and red is still red
+
+
+def test_it_carries_its_licence(folder: Path) -> None:
+    assert DetectionData(root=str(folder), image_size=32).lineage()["licence"] == "Apache-2.0"
 
 
 def test_a_complete_folder_is_reused(folder: Path) -> None:

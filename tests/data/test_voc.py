@@ -206,6 +206,21 @@ def test_folders_without_lists(devkit: Devkit, tmp_path: Path) -> None:
     assert voc_splits(devkit({"a": xml(CAT)})) == {"all": None}
 
 
+def test_folders_of_pairs(tmp_path: Path) -> None:
+    assert voc_splits(tmp_path) == {}
+    (tmp_path / "train").mkdir()
+    for folder in ("valid", "test_a", "test_b", "photos"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.xml").write_text(xml(CAT if folder == "valid" else DOG))
+        Image.new("RGB", (60, 40)).save(tmp_path / folder / "a.jpg")
+    splits = voc_splits(tmp_path)
+    assert splits == {
+        "val": tmp_path / "valid", "test_a": tmp_path / "test_a", "test_b": tmp_path / "test_b",
+    }  # fmt: skip
+    table = read_voc(tmp_path, splits["val"])
+    assert (table.folder, table.class_names) == (tmp_path / "valid", ("cat", "dog"))
+
+
 def test_bccd(test_data: Path) -> None:
     root = test_data / "datasets/detection/bccd"
     raw = read_voc(root, None, clean=False)

@@ -121,7 +121,20 @@ def test_a_newer_format(folder: Path) -> None:
         mbapps.load(folder)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"format": 1}',
+        '{"format": "1", "body": {}, "heads": {}}',
+        '{"format": 1, "body": [], "heads": {}}',
+        '{"format": 1, "body": {}, "heads": []}',
+        '{"format": 1, "body": {"alpha": 1e9}, "heads": {}}',
+        '{"format": 1, "body": {}, "heads": {"detection": {"class": null, "settings": {}, "class_names": []}}}',
+    ],
+)
 def test_a_broken_description(folder: Path, text: str) -> None:
     (folder / "model.json").write_text(text)
     with pytest.raises(ValueError, match="is no model description"):
@@ -188,7 +201,7 @@ def test_a_trusted_package_may_bring_a_head(
 
 
 def test_settings_and_weights_that_do_not_belong_together(folder: Path) -> None:
-    edit(folder, class_names=["one"])
+    edit(folder, class_names=["one"], thresholds=None)
     with pytest.raises(
         ValueError, match=r"is damaged: model\.json and model\.safetensors do not belong together"
     ):
@@ -225,3 +238,41 @@ def test_devices() -> None:
     assert pick_device("auto") in ("cpu", "cuda", "mps")
     with pytest.raises(ValueError, match="device=cuda:99 is not usable here"):
         pick_device("cuda:99")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"thresholds": [0.5]}, "the detection head has 3 classes, so it needs as many thresholds"),
+        ({"image_size": 10**6}, "image_size of the detection head must be 1 to 4096"),
+        ({"class_names": "cat"}, "class_names of the detection head must be a list of names"),
+        ({"settings": []}, "settings an object"),
+    ],
+)
+def test_facts_of_the_wrong_kind(folder: Path, changes: dict[str, object], message: str) -> None:
+    edit(folder, **changes)
+    with pytest.raises(ValueError, match=message):
+        mbapps.load(folder)
+
+
+def test_safetensors_own_error_is_told_as_a_full_disk(
+    network: Network, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise module.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr(module, "save_file", full)
+    with pytest.raises(
+        OSError, match="could not save .*model: .*No space left .*what was there before is whole"
+    ):
+        save_bundle(folder, network, facts)
+
+
+def test_model_json_is_json(folder: Path) -> None:
+    def refuse(constant: str) -> float:
+        raise AssertionError(constant)
+
+    assert (
+        json.loads((folder / "model.json").read_text(encoding="utf-8"), parse_constant=refuse)["format"] == 1
+    )

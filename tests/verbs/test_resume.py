@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import QUICK, Cli
 
-from mbapps.deploy.bundle import read_tensors
+from mbapps.models.folder import read_tensors
 
 WORDS = ("task=detection", *QUICK)
 
