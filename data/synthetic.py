@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-VERSION = 5  # raise it when the pictures change: old caches are then left alone and not read
+VERSION = 6  # raise it when the pictures change: old caches are then left alone and not read
 SPLITS = ("train", "val", "test")
 
 # How hard it is. Tuned so that a small detector trained from scratch for minutes is useful but not perfect.
@@ -30,9 +30,9 @@ SMALL_SIDE = (
 )  # px of a picture scaled to 300: below 20 a network at 192 px sees 12, too few to tell shapes
 LARGE_SIDE = (70, 180)  # log-uniform, so that middle sizes are the most frequent, as in photographs
 COVERED = (
-    0.16  # share of objects with something neutral laid over a part; objects in front of others add the rest
+    0.1  # share of objects with something neutral laid over a part; objects in front of others add the rest
 )
-BEHIND = 0.16  # share of objects put where they cover a part of an earlier one
+BEHIND = 0.1  # share of objects put where they cover a part of an earlier one
 LEAST_VISIBLE = 0.35  # an object that shows less is taken out of the picture: an annotator could not name it
 LOW_CONTRAST = 0.06  # share of objects that may have the colour of their surroundings
 CONTRAST = 140.0  # least distance in RGB of the others

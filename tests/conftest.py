@@ -62,6 +62,8 @@ def cli(tmp_path: Path) -> Cli:
             cfg.hydra.runtime.output_dir = str(folder)
             cfg.hydra.job.name = "mbapps"
         HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]  # as Hydra does before it calls the program
         try:
             importlib.import_module(f"mbapps.verbs.{cfg.verb}").run(cfg)
         finally:

@@ -87,7 +87,7 @@ def test_many_classes_are_counted(tmp_path: Path) -> None:
         "metrics": {},
     }
     text = card(tmp_path, facts)
-    assert "## Classes: 80\n\nc0, c1," in text
+    assert "## Classes: 80\n\nc0; c1;" in text
     assert "c29" in text
     assert "c30" not in text
     assert "and 50 more, listed in `model.json`." in text

@@ -100,7 +100,15 @@ def test_python_defaults_are_those_of_the_yaml() -> None:
         (cfg.data, DetectionData),
         (cfg.data.augment, DetectionTransform),
     ]
-    own = {"image_size", "seed", "augment", "root", "monitor", "positive_iou"}  # set by another key or by SSD
+    own = {
+        "image_size",
+        "seed",
+        "augment",
+        "root",
+        "monitor",
+        "positive_iou",
+        "metric",
+    }  # set by another key or by SSD
     for values, kind in pairs:
         for name, parameter in inspect.signature(kind).parameters.items():
             if name in values and name not in own:

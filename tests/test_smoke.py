@@ -9,6 +9,7 @@ from conftest import QUICK, compose
 from hydra.core.hydra_config import HydraConfig
 
 from mbapps import app
+from mbapps.starting import build_network
 
 CONF = Path(__file__).parent.parent / "conf"
 TASKS = [
@@ -24,7 +25,7 @@ def built(tiny: Path, request: pytest.FixtureRequest):  # noqa: ANN201
     cfg = compose(f"task={request.param}", f"data.root={tiny}", everything, *QUICK)
     HydraConfig.instance().set_config(cfg)
     data = app.build_data(cfg)
-    network, _ = app.build_network(cfg, data.class_names)
+    network, _ = build_network(cfg, data.class_names)
     yield data, app.build_task(cfg, network)
     HydraConfig.instance().cfg = None
 

@@ -334,7 +334,15 @@ def test_timm_of_another_family_is_refused(tmp_path: Path) -> None:
 def write_folder(folder: Path, heads: dict[str, dict[str, Any]], tensors: dict[str, Tensor]) -> MobileNetV1:
     body = MobileNetV1(0.25, padding="symmetric")
     folder.mkdir(parents=True)
-    (folder / "model.json").write_text(json.dumps({"format": 1, "body": body.settings, "heads": heads}))
+    (folder / "model.json").write_text(
+        json.dumps(
+            {
+                "format": 1,
+                "body": body.settings,
+                "heads": {name: {"class": "Head", "settings": {}, **head} for name, head in heads.items()},
+            }
+        )
+    )
     save_file(
         {**{f"body.{key}": value for key, value in body.state_dict().items()}, **tensors},
         folder / "model.safetensors",
@@ -372,10 +380,10 @@ def test_model_folder_with_two_heads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ('{"format": 2, "body": {}, "heads": {}}', "has format 2, this version of mbapps reads up to 1"),
-        ('{"format": 1, "heads": {}}', r"is a damaged model folder: KeyError\('body'\)"),
-        ('{"format": 1,', "is a damaged model folder: JSONDecodeError"),
-        (None, r"is no model folder: it must hold model\.json and model\.safetensors"),
+        ('{"format": 2, "body": {}, "heads": {}}', "has format 2, newer than this mbapps reads"),
+        ('{"format": 1, "heads": {}}', r"is no model description: KeyError\('body'\)"),
+        ('{"format": 1,', "is no model description: JSONDecodeError"),
+        (None, r"is no model folder: it has no model\.json"),
     ],
 )
 def test_model_folders_that_cannot_be_read(tmp_path: Path, facts: str | None, message: str) -> None:
