@@ -82,7 +82,7 @@ def test_non_finite_loss_names_the_images(cli: Cli, tiny: Path, monkeypatch: pyt
     with pytest.raises(
         FloatingPointError, match=r"the loss is (nan|inf).* images of that batch: .*\.jpg.*lower task\.lr"
     ):
-        cli("train", *WORDS, f"data.root={tiny}", "trainer.max_epochs=2", "task.head.box_weight=.inf")
+        cli("train", *WORDS, f"data.root={tiny}", "trainer.max_epochs=2", "task.head.box_weight=inf")
 
 
 @pytest.mark.slow
