@@ -22,7 +22,7 @@ from mbapps.tasks.detection import DetectionHead
 sys.path.insert(0, str(Path(__file__).parent))
 from peer_ssd import build  # noqa: E402
 
-BATCH, SIZE, CLASSES, BOXES, ROUNDS, STEPS = 16, 300, 80, 7, 3, 4
+BATCH, SIZE, CLASSES, BOXES, ROUNDS, STEPS = 16, 300, 80, 7, 3, 2
 Step = Callable[[], torch.Tensor]
 
 
