@@ -56,6 +56,10 @@ class DataModule(pl.LightningDataModule, ABC):
         """Table that the metric of this split compares with."""
 
     @abstractmethod
+    def check_measurable(self) -> None:
+        """Raise ValueError where validation has nothing to choose the best epoch by."""
+
+    @abstractmethod
     def names(self, split: str, rows: Sequence[int]) -> list[str]:
         """File names of some rows, for messages."""
 

@@ -193,6 +193,13 @@ class DetectionData(DataModule):
     def names(self, split: str, rows: Sequence[int]) -> list[str]:
         return [str(self.tables[split].files[row]) for row in rows]
 
+    def check_measurable(self) -> None:
+        if self.truth("val").crowd.all():  # also where it is empty
+            raise ValueError(
+                f"the val split of {self.root} has no object to choose the best epoch by; "
+                "raise data.val_fraction or name another with data.val="
+            )
+
     def preview(self, count: int) -> list[UInt8Image]:
         pictures = []
         dataset = self.dataset("train")

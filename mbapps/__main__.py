@@ -45,7 +45,9 @@ def rewrite(argv: Sequence[str]) -> list[str]:
     if given.get("model") and given["model"] != "null":
         model = given["model"].split(",")[0] if sweep else given["model"]
         words += _task_of(Path(model).expanduser(), given.get("task"))
-    return words if sweep else [_quoted(word) for word in words]
+    if sweep:  # the flag first: Hydra's parser takes no overrides on both sides of one
+        return ["-m", *(word for word in words if word not in SWEEP_FLAGS)]
+    return [_quoted(word) for word in words]
 
 
 def _stored(run: Path) -> list[str]:

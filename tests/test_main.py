@@ -44,6 +44,7 @@ def test_quoted_and_empty_values_stay() -> None:
 
 def test_sweeps_keep_their_commas() -> None:
     assert rewrite(["-m", "backbone.weights=a,b"]) == ["-m", "backbone.weights=a,b"]
+    assert rewrite(["info", "--multirun", "seed=1,2"]) == ["-m", "verb=info", "seed=1,2"]
 
 
 def test_model_chooses_the_task(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def run(cfg: DictConfig) -> None:
     folder = app.run_folder(cfg)
     app.seed(cfg)
     data = app.build_data(cfg)
+    data.check_measurable()
     network, notes = build_network(cfg, data.class_names)
     task = app.build_task(cfg, network)
     trainer = app.build_trainer(cfg, folder, fitting=True)

@@ -329,3 +329,11 @@ def test_split_rows() -> None:
     assert [len(val), len(test), len(rest)] == [2, 1, 7]
     with pytest.raises(ValueError, match="2 images can't be split"):
         split_rows(2, [0.5, 0.5], 0)
+
+
+def test_validation_needs_an_object(tmp_path: Path) -> None:
+    write_coco(tmp_path, "train", 6)
+    make(tmp_path).check_measurable()
+    write_coco(tmp_path, "val", 3, boxes=0)
+    with pytest.raises(ValueError, match=r"the val split of .* has no object .* raise data\.val_fraction"):
+        make(tmp_path, test="val").check_measurable()

@@ -236,3 +236,44 @@ def test_training_on_from_a_model_folder(
     assert "the detection head is loaded too, with its 5 classes" in capsys.readouterr().out
     lineage = json.loads((folder / "model" / "model.json").read_text())["lineage"]
     assert lineage["weights"] == str(trained / "model")
+
+
+def test_a_sweep_ends_with_one_table_of_its_jobs(tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "mbapps", "info", "-m", "data.num_classes=3", "data.image_size=64", "layers=false",
+        "backbone.alpha=0.25,0,0.5", f"out={tmp_path / 'sweep'}",
+    ]  # fmt: skip
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert "2 jobs in" in shown.stdout, shown.stderr[-2000:]
+    assert (
+        "backbone.alpha must be > 0, got 0" in shown.stderr
+    )  # the job in the middle fails, the others go on
+    assert sorted(path.parent.name for path in (tmp_path / "sweep").glob("*/results.json")) == ["0", "2"]
+
+
+def test_a_logger_without_its_package_names_the_extra(
+    cli: Cli, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setattr("pytorch_lightning.loggers.wandb._WANDB_AVAILABLE", False)
+    with pytest.raises(
+        ImportError, match=r"logger=wandb needs a package that is missing: pip install 'mbapps\[wandb\]'"
+    ):
+        cli("train", f"data.root={tiny}", *QUICK, "logger=wandb")
+
+
+def test_a_head_of_other_classes_is_dropped_by_name(
+    cli: Cli, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mbapps.deploy.bundle import Bundle
+    from mbapps.models.mobilenet import MobileNetV1
+    from mbapps.starting import load_head
+    from mbapps.tasks.detection import DetectionHead
+
+    theirs = Bundle.open(trained / "model").network.head("detection")
+    head = DetectionHead(MobileNetV1(alpha=0.25), ("a", "b"), 64)
+    before = head.classes[0].weight.clone()
+    said = load_head(head, "detection", str(trained / "model"), None)
+    assert "has 5 classes, the data 2" in said
+    assert torch.equal(head.classes[0].weight, before)
+    assert torch.equal(head.boxes[0].weight, theirs.boxes[0].weight)
