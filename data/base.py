@@ -94,7 +94,7 @@ class DataModule(pl.LightningDataModule, ABC):
         training = split == "train"
         trainer = self.trainer
         sampler = EpochSampler(
-            count, seed=self.seed, shuffle=training, pad=training,
+            count, seed=self.seed, shuffle=training,
             rank=trainer.global_rank if trainer else 0, world_size=trainer.world_size if trainer else 1,
         )  # fmt: skip
         return DataLoader(

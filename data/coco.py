@@ -81,21 +81,13 @@ def read_coco(annotations: Path, images: Path | None = None, *, clean: bool = Tr
     return clean_boxes(table) if clean else table
 
 
-def coco_splits(root: Path) -> dict[str, tuple[Path, Path]]:
-    """Find the COCO files of a folder: split -> annotations file and image folder; {} where there are none.
+def coco_files(root: Path) -> dict[str, list[Path]]:
+    """Find the annotations of a folder: split -> every file of that name; {} where there are none.
 
     Known layouts, the first that is there: `annotations/instances_<split>.json` (or any COCO json in
-    `annotations/`), `<split>/_annotations.coco.json`, `*.json`. Images lie in `<split>/`, `images/<split>/`,
-    `images/` or beside the file. A split is called train, val or test where its name holds that word, and a
-    lone file without such a word is "all".
-    Where two files are of the same split, that split is left out.
+    `annotations/`), `<split>/_annotations.coco.json`, `*.json`. A split is called train, val or test where
+    its name holds that word, and a lone file without such a word is "all".
     """
-    files = {split: paths[0] for split, paths in coco_files(root).items() if len(paths) == 1}
-    return {split: (path, image_folder(root, path)) for split, path in files.items()}
-
-
-def coco_files(root: Path) -> dict[str, list[Path]]:
-    """Find the annotations of a folder as `coco_splits` does: split -> every file of that name."""
     found: dict[str, list[Path]] = {}
     for path in _candidates(root):
         found.setdefault(split_name(_raw_name(path)), []).append(path)

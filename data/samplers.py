@@ -15,19 +15,17 @@ class EpochSampler(Sampler[tuple[int, int]]):
         count: rows of the data set, > 0.
         seed: of the order; `shuffle` False reads the rows as they come.
         rank, world_size: of this process among the training processes.
-        pad: repeat rows until all processes have equally many, as training needs; evaluation counts each
-            row once and leaves it False.
+
+    Rows are repeated until all processes have equally many: in a step that only some of them take, the others
+    wait for ever. Metrics count a row that comes twice once.
     """
 
-    def __init__(
-        self, count: int, *, seed: int, shuffle: bool, rank: int = 0, world_size: int = 1, pad: bool = False
-    ):
+    def __init__(self, count: int, *, seed: int, shuffle: bool, rank: int = 0, world_size: int = 1):
         self.count = count
         self.seed = seed
         self.shuffle = shuffle
         self.rank = rank
         self.world_size = world_size
-        self.pad = pad
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -35,14 +33,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.count, self.world_size)
-        return whole + (rest > 0 if self.pad else self.rank < rest)
+        return -(-self.count // self.world_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         rows = np.arange(self.count)
         if self.shuffle:
             rows = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
-        if self.pad:
-            rows = np.resize(rows, -(-self.count // self.world_size) * self.world_size)
+        rows = np.resize(rows, len(self) * self.world_size)
         epoch = self.epoch
         return ((epoch, int(row)) for row in rows[self.rank :: self.world_size])

@@ -61,7 +61,11 @@ def run_folder(cfg: DictConfig) -> Path:
 
     Raises:
         FileExistsError: it holds files already.
+        ValueError: a key that the verb needs is missing.
     """
+    missing = sorted(f"{key}=" for key in OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ValueError(f"{cfg.verb} needs {' and '.join(missing)}")
     folder = Path(HydraConfig.get().runtime.output_dir)
     if any(int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID")):
         return folder  # the first process of the first node has looked, or will

@@ -91,7 +91,8 @@ class Task(pl.LightningModule):
         self.freeze_bn = freeze_bn
         for stage in self.frozen:
             stage.requires_grad_(False)
-        self.metrics: dict[str, Metric] = {}
+        self.metrics: dict[str, Metric] = {}  # by split: what was found
+        self.numbers: dict[str, dict[str, float]] = {}  # by split: what it was worth
         self.images_seen = 0
 
     @property
@@ -161,9 +162,8 @@ class Task(pl.LightningModule):
         if self.trainer.world_size > 1:
             parts: list[list[Any]] = [[] for _ in range(self.trainer.world_size)]
             torch.distributed.all_gather_object(parts, metric.rows)
-            metric.rows = [row for part in parts for row in part]
-            metric.rows = list({row[0]: row for row in metric.rows}.values())  # padding repeats some images
-        numbers = metric.compute()
+            metric.rows = list({row[0]: row for part in parts for row in part}.values())  # some came twice
+        self.numbers[split] = numbers = metric.compute()
         self.log_dict({f"{split}_{name}": value for name, value in numbers.items()}, rank_zero_only=False)
 
     def configure_optimizers(self) -> Any:

@@ -31,6 +31,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_detection(tmp_path_factory.mktemp("tiny") / "set", train=24, val=8, test=8)
 
 
+def coco_splits(root: Path) -> dict[str, tuple[Path, Path]]:
+    """Annotations and image folder of each split that one file of a COCO folder claims."""
+    from mbapps.data.coco import coco_files, image_folder
+
+    files = {split: paths[0] for split, paths in coco_files(root).items() if len(paths) == 1}
+    return {split: (path, image_folder(root, path)) for split, path in files.items()}
+
+
 def compose(*words: str) -> DictConfig:
     """The configuration of a command line, with Hydra's own part."""
     import hydra

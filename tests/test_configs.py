@@ -29,7 +29,15 @@ def test_each_verb_composes_and_has_its_file(verb: str) -> None:
 
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_each_experiment_composes(experiment: str) -> None:
-    OmegaConf.to_container(compose(f"experiment={experiment}").task, resolve=True)
+    cfg = compose(f"experiment={experiment}")
+    plain = compose(f"task={cfg.hydra.runtime.choices.task}")
+    assert set(cfg.task) == set(plain.task)  # it sets what is there and invents nothing
+    assert set(cfg.data) == set(plain.data)
+    ours, default = (
+        OmegaConf.to_container(OmegaConf.masked_copy(c, ["task", "data", "seed"]), resolve=True)
+        for c in (cfg, plain)
+    )
+    assert ours != default
 
 
 @pytest.mark.parametrize("logger", options("logger"))

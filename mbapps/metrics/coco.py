@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,15 +122,11 @@ class CocoMetric:
         curves = zip(self.truth.class_names, precision[0, :, :, 0].T, strict=True)
         return {name: (RECALLS, curve) for name, curve in curves if curve[0] > -1}
 
-    def plots(self) -> dict[str, Figure]:
-        """Give the report's drawings by title."""
+    def plots(self, numbers: Mapping[str, float]) -> dict[str, Figure]:
+        """Give the report's drawings by title; `numbers` are those of `compute`."""
         from mbapps.plots import precision_recall
 
-        ap = {
-            name.removeprefix("AP/"): value
-            for name, value in self.compute().items()
-            if name.startswith("AP/")
-        }
+        ap = {name.removeprefix("AP/"): value for name, value in numbers.items() if name.startswith("AP/")}
         return {"Precision and recall at IoU 0.5": precision_recall(self.precision_recall(), ap)}
 
     def worst(self, count: int, score_thresh: float | Sequence[float]) -> list[tuple[int, str]]:

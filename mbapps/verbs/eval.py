@@ -33,7 +33,7 @@ def run(cfg: DictConfig) -> None:
     if not task.trainer.is_global_zero:
         return
     print_problems({"image not read": list(data.broken)} if data.broken else {})
-    numbers: dict[str, Any] = plain_names(metric.compute())
+    numbers: dict[str, Any] = dict(task.numbers[cfg.split])
     seconds = time.perf_counter() - started
     numbers |= {
         "images": len(metric.rows),
@@ -43,7 +43,7 @@ def run(cfg: DictConfig) -> None:
     context = run_context() | {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)}
     results = write_results(folder, numbers, context)
     thresholds = bundle.head_facts["thresholds"] or 0.5
-    sections = [*number_sections(numbers), *task_sections(metric, data, cfg.split, thresholds)]
+    sections = [*number_sections(numbers), *task_sections(metric, numbers, data, cfg.split, thresholds)]
     subtitle = f"{cfg.model} on the {cfg.split} split of {data.root}"
     report = write_report(
         folder / "report.html", f"{bundle.head_name}: evaluation", sections, subtitle=subtitle
@@ -59,11 +59,6 @@ def measure(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str) -> 
     run_split = trainer.validate if split == "val" else trainer.test
     run_split(task, datamodule=data, verbose=False)
     return task.metrics[split]
-
-
-def plain_names(numbers: Mapping[str, float]) -> dict[str, Any]:
-    """A metric's numbers as plain floats."""
-    return {name: float(value) for name, value in numbers.items()}
 
 
 def without_classes(numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +78,9 @@ def number_sections(numbers: Mapping[str, Any]) -> list[Any]:
     return [Numbers("Numbers", without_classes(numbers)), Rows("By class", classes)]
 
 
-def task_sections(metric: Any, data: Any, split: str, thresholds: float | Sequence[float]) -> list[Any]:
+def task_sections(
+    metric: Any, numbers: Mapping[str, Any], data: Any, split: str, thresholds: float | Sequence[float]
+) -> list[Any]:
     """The task's own plots, and its worst images: truth on the left, answer on the right."""
     import numpy as np
 
@@ -96,7 +93,7 @@ def task_sections(metric: Any, data: Any, split: str, thresholds: float | Sequen
         captions.append(caption)
     about = f"The images of the {split} split with the lowest F1 at the model's thresholds: truth left, answer right."
     return [
-        *(Plot(title, figure) for title, figure in metric.plots().items()),
+        *(Plot(title, figure) for title, figure in metric.plots(numbers).items()),
         Pictures("Worst images", pictures, captions, about),
     ]
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from mbapps.verbs.eval import (
     measure,
     number_sections,
-    plain_names,
     print_problems,
     task_sections,
     without_classes,
@@ -50,8 +49,8 @@ def run(cfg: DictConfig) -> None:
         _interrupted(folder)
     if not trainer.is_global_zero:
         return
-    numbers = plain_names(test.compute())
-    numbers |= {f"val_{name}": value for name, value in plain_names(val.compute()).items()}
+    numbers: dict[str, Any] = dict(task.numbers["test"])
+    numbers |= {f"val_{name}": value for name, value in task.numbers["val"].items()}
     numbers |= {"images_per_second": task.images_seen / fit_seconds, "epochs": trainer.current_epoch}
     _write(cfg, folder, task, data, val, test, numbers, started)
 
@@ -126,7 +125,7 @@ def _write(
     sections = [
         *number_sections(numbers),
         Plot("Training", curves(folder / "metrics.csv")),
-        *task_sections(test, data, "test", thresholds or 0.5),
+        *task_sections(test, numbers, data, "test", thresholds or 0.5),
         Pictures("First training batch, augmented", previews, [""] * len(previews)),
         Preformatted("Configuration", (folder / "config.yaml").read_text(encoding="utf-8")),
     ]

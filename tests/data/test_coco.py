@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import coco_splits
 
-from mbapps.data.coco import coco_files, coco_splits, image_folder, read_coco
+from mbapps.data.coco import coco_files, image_folder, read_coco
 
 Content = dict[str, Any]
 

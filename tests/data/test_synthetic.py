@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import coco_splits
 
-from mbapps.data.coco import coco_splits, read_coco
+from mbapps.data.coco import read_coco
 from mbapps.data.detection import DetectionData
 from mbapps.data.synthetic import (
     CLASS_NAMES,

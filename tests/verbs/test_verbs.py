@@ -175,6 +175,8 @@ def test_info_of_a_model_folder(cli: Cli, trained: Path) -> None:
     ("words", "message"),
     [
         (["info"], "info needs data.num_classes="),
+        (["predict"], "predict needs model= and source="),
+        (["eval"], "eval needs model="),
         (["info", "data.num_classes=0"], "data.num_classes must be >= 1, got 0"),
         (
             ["info", "data.num_classes=3", "data.image_size=16"],
