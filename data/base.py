@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -63,6 +64,10 @@ class DataModule(pl.LightningDataModule, ABC):
     def names(self, split: str, rows: Sequence[int]) -> list[str]:
         """File names of some rows, for messages."""
 
+    def repeats(self) -> NDArray[np.float64] | None:
+        """How often an epoch of training reads each row on average, or None for once each."""
+        return None
+
     @abstractmethod
     def preview(self, count: int) -> list[UInt8Image]:
         """Give the first augmented training samples with their truth drawn on them, for the report."""
@@ -96,6 +101,7 @@ class DataModule(pl.LightningDataModule, ABC):
         sampler = EpochSampler(
             count, seed=self.seed, shuffle=training,
             rank=trainer.global_rank if trainer else 0, world_size=trainer.world_size if trainer else 1,
+            repeats=self.repeats() if training else None,
         )  # fmt: skip
         return DataLoader(
             dataset,

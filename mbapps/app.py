@@ -31,6 +31,7 @@ FITTING = (
     "ema_decay",
     "freeze_blocks",
     "freeze_bn",
+    "test_flip",
 )
 
 

@@ -50,6 +50,7 @@ class Task(pl.LightningModule):
         ema_decay: of the weights' moving average that is validated and shipped; 0 switches it off.
         freeze_blocks: stages of the body (stem first) that do not learn, 0-14.
         freeze_bn: keep the body's batch norm statistics as loaded.
+        test_flip: measure by the mean over each image and its mirror image, for twice the time.
 
     Source: MobileNets (2017), section 3.2: little or no weight decay on the depthwise filters.
     """
@@ -67,6 +68,7 @@ class Task(pl.LightningModule):
         ema_decay: float = 0.998,
         freeze_blocks: int = 0,
         freeze_bn: bool = False,
+        test_flip: bool = False,
     ):
         super().__init__()
         if optimizer not in OPTIMIZERS:
@@ -89,6 +91,7 @@ class Task(pl.LightningModule):
         self.ema_decay = ema_decay
         self.frozen: list[nn.Module] = [network.body.normalize, *stages[:freeze_blocks]]
         self.freeze_bn = freeze_bn
+        self.test_flip = test_flip
         for stage in self.frozen:
             stage.requires_grad_(False)
         self.metrics: dict[str, Metric] = {}  # by split: what was found
@@ -148,7 +151,8 @@ class Task(pl.LightningModule):
 
     def predictions(self, batch: Any) -> list[Prediction]:
         """Decoded answers for one batch, in the original images' pixels."""
-        return self.head.decode(self(batch.images)[self.head_name], batch.sizes)
+        outputs = self.network.answer(batch.images, self.head_name, flip=self.test_flip)
+        return self.head.decode(outputs, batch.sizes)
 
     def _start(self, split: str) -> None:
         self.metrics[split] = self.make_metric(self.trainer.datamodule.truth(split))  # type: ignore[attr-defined]

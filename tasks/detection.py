@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from mbapps.batches import PADDING, DetectionBatch
 from mbapps.models.blocks import ConvNorm
 from mbapps.models.mobilenet import MobileNetV1, initialise
-from mbapps.ops.anchors import AnchorGenerator
+from mbapps.ops.anchors import AnchorGenerator, map_sizes, mirrored_anchors
 from mbapps.ops.boxes import NEGATIVE, BoxCoder, box_iou, match_anchors, suppress
 from mbapps.predictions import Detections
 
@@ -43,6 +43,8 @@ class DetectionHead(nn.Module):
         box_weight: of the box loss beside the class loss.
         score_thresh, nms_thresh, detections_per_img: what decoding keeps.
         min_scale, max_scale: of the anchors, shares of the image side.
+        features: the body's maps that predict, finest first, each at half the resolution of the one before;
+            four smaller ones follow. SSD 300 has c4 and c5; SSD 512 starts at stride 8, with c3.
     """
 
     CLASS_LAYERS = ("classes.",)  # state dict prefixes that are void for other class names
@@ -63,6 +65,7 @@ class DetectionHead(nn.Module):
         detections_per_img: int = 100,
         min_scale: float = 0.2,
         max_scale: float = 0.95,
+        features: Sequence[str] = ("c4", "c5"),
     ):
         super().__init__()
         if not class_names:
@@ -78,16 +81,23 @@ class DetectionHead(nn.Module):
                 "task.head.negative_ratio and task.head.min_negatives must be >= 0, "
                 f"got {negative_ratio} and {min_negatives}"
             )
+        names = list(body.features)
+        first = names.index(features[0]) if len(features) and features[0] in names else 0
+        if not len(features) or list(features) != names[first:]:
+            raise ValueError(
+                f"task.head.features must be the last of the body's maps {names}, at least one, got {list(features)}"
+            )
         self.class_names = tuple(class_names)
         self.image_size = image_size
+        self.features = tuple(features)
         self.settings: dict[str, Any] = {
             "classification": classification, "positive_iou": positive_iou, "negative_ratio": negative_ratio,
             "min_negatives": min_negatives, "box_weight": box_weight, "score_thresh": score_thresh,
             "nms_thresh": nms_thresh, "detections_per_img": detections_per_img, "min_scale": min_scale,
-            "max_scale": max_scale,
+            "max_scale": max_scale, "features": list(features),
         }  # fmt: skip
         self.extras = nn.ModuleList()
-        channels = [body.features["c4"].channels, body.features["c5"].channels]
+        channels = [body.features[name].channels for name in features]
         for base in EXTRA_CHANNELS:
             squeeze = body.scaled(base // 2, MIN_EXTRA_CHANNELS)
             out = body.scaled(base, MIN_EXTRA_CHANNELS)
@@ -112,11 +122,13 @@ class DetectionHead(nn.Module):
         initialise(self.boxes, PREDICTOR_STD)
         self.box_coder = BoxCoder()
         self.anchors: Tensor
-        anchors = anchor_generator.boxes(map_sizes(image_size, len(channels)), image_size)
-        self.register_buffer("anchors", anchors, persistent=False)
+        self.mirrored: Tensor
+        sides = map_sizes(image_size, body.features[features[0]].stride, len(channels))
+        self.register_buffer("anchors", anchor_generator.boxes(sides, image_size), persistent=False)
+        self.register_buffer("mirrored", mirrored_anchors(sides, per_location), persistent=False)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        maps = [features["c4"], features["c5"]]
+        maps = [features[name] for name in self.features]
         for extra in self.extras:
             maps.append(extra(maps[-1]))
         logits = [
@@ -159,6 +171,12 @@ class DetectionHead(nn.Module):
         one_hot = F.one_hot(targets, logits.shape[-1]).to(logits.dtype)
         return F.binary_cross_entropy_with_logits(logits, one_hot, reduction="none").sum(dim=-1)
 
+    def mirror(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Raw outputs of images flipped left to right -> what they say of the images as they were."""
+        deltas = outputs["deltas"][:, self.mirrored]
+        flip = deltas.new_tensor([-1.0, 1.0, 1.0, 1.0])  # the centre moves the other way
+        return {"logits": outputs["logits"][:, self.mirrored], "deltas": deltas * flip}
+
     @torch.no_grad()
     def decode(self, outputs: dict[str, Tensor], sizes: Tensor) -> list[Detections]:
         """Raw outputs and the original heights and widths [B, 2] -> boxes in the original images' pixels."""
@@ -192,20 +210,6 @@ class DetectionHead(nn.Module):
 def _per_anchor(x: Tensor, values: int) -> Tensor:
     """Predictor map [B, anchors * values, H, W] -> [B, H * W * anchors, values]."""
     return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, values)
-
-
-def map_sizes(image_size: int, num_maps: int) -> list[int]:
-    """Sides of the feature maps: c4, then each half of the last, rounded up.
-
-    >>> map_sizes(300, 6)
-    [19, 10, 5, 3, 2, 1]
-    """
-    size, sizes = image_size, []
-    for halving in range(4 + num_maps - 1):
-        size = (size + 1) // 2
-        if halving >= 3:
-            sizes.append(size)
-    return sizes
 
 
 def hard_negatives(loss: Tensor, positive: Tensor, ratio: float, minimum: int) -> Tensor:

@@ -58,6 +58,10 @@ class FineGrainedHead(nn.Module):
         """Give {"loss"}: cross-entropy with `batch.labels`, int64 [B]."""
         return {"loss": F.cross_entropy(outputs["logits"].float(), batch.labels)}
 
+    def mirror(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Raw outputs of images flipped left to right, which are those of the images: a class has no sides."""
+        return outputs
+
     @torch.no_grad()
     def decode(self, outputs: dict[str, Tensor], sizes: Tensor) -> list[Classification]:
         """Raw outputs -> the best classes of each image; `sizes` does not matter to a class."""

@@ -23,9 +23,21 @@ class Network(nn.Module):
         self.heads = nn.ModuleDict(heads)
 
     def head(self, name: str) -> Any:
-        """One head: has `class_names`, `image_size`, `settings` (they rebuild it), `CLASS_LAYERS`, `loss`, `decode`."""
+        """One head.
+
+        It has `class_names`, `image_size`, `settings` (they rebuild it), `CLASS_LAYERS`, `loss`, `decode` and
+        `mirror`.
+        """
         return self.heads[name]
 
     def forward(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
         features = self.body(images)
         return {name: head(features) for name, head in self.heads.items()}
+
+    def answer(self, images: Tensor, name: str, *, flip: bool = False) -> dict[str, Tensor]:
+        """Raw outputs of one head; with `flip`, the mean of those for the images and for their mirror images."""
+        outputs = self(images)[name]
+        if not flip:
+            return outputs
+        mirrored = self.head(name).mirror(self(images.flip(-1))[name])
+        return {key: (value + mirrored[key]) / 2 for key, value in outputs.items()}

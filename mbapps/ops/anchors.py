@@ -65,3 +65,28 @@ class AnchorGenerator:
             half = torch.stack([table[:, 0] * root, table[:, 0] / root], dim=-1) / 2  # [anchors, 2]
             parts.append(torch.cat([centre - half, centre + half], dim=-1).view(-1, 4))
         return (torch.cat(parts) * image_size).float()
+
+
+def map_sizes(image_size: int, stride: int, num_maps: int) -> list[int]:
+    """Sides of the feature maps: the first at `stride`, then each half of the last, rounded up.
+
+    >>> map_sizes(300, 16, 6)
+    [19, 10, 5, 3, 2, 1]
+    >>> map_sizes(512, 8, 7)
+    [64, 32, 16, 8, 4, 2, 1]
+    """
+    return [-(-image_size // (stride << halving)) for halving in range(num_maps)]
+
+
+def mirrored_anchors(sides: Sequence[int], per_location: Sequence[int]) -> Tensor:
+    """Row of each anchor's mirror image, left to right, in the order that `AnchorGenerator.boxes` has: int64 [A].
+
+    >>> mirrored_anchors([2, 1], [1, 2]).tolist()
+    [1, 0, 3, 2, 4, 5]
+    """
+    parts, start = [], 0
+    for side, count in zip(sides, per_location, strict=True):
+        rows = torch.arange(side * side * count).view(side, side, count)
+        parts.append(rows.flip(1).flatten() + start)
+        start += side * side * count
+    return torch.cat(parts)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mbapps.ops.anchors import AnchorGenerator
+from mbapps.ops.anchors import AnchorGenerator, map_sizes, mirrored_anchors
 
 
 def test_counts_at_300() -> None:
@@ -49,3 +49,20 @@ def test_bad_arguments() -> None:
         AnchorGenerator(6, 0.9, 0.5)
     with pytest.raises(ValueError, match="6 maps have anchors, got sizes of 2"):
         AnchorGenerator().boxes([3, 2], 300)
+
+
+def test_map_sizes() -> None:
+    assert map_sizes(300, 16, 6) == [19, 10, 5, 3, 2, 1]
+    assert map_sizes(512, 16, 6) == [32, 16, 8, 4, 2, 1]
+    assert map_sizes(512, 8, 7) == [64, 32, 16, 8, 4, 2, 1]
+    assert map_sizes(32, 16, 6) == [2, 1, 1, 1, 1, 1]
+
+
+def test_mirrored_anchors_are_each_others_mirror_images() -> None:
+    generator = AnchorGenerator(3)
+    sides = [5, 3, 2]
+    anchors = generator.boxes(sides, 80)
+    mirrored = anchors[mirrored_anchors(sides, generator.num_anchors_per_location())]
+    torch.testing.assert_close(
+        mirrored[:, [2, 1, 0, 3]] * torch.tensor([-1.0, 1, -1, 1]) + torch.tensor([80.0, 0, 80, 0]), anchors
+    )

@@ -6,10 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from mbapps.batches import PADDING, DetectionBatch
-from mbapps.models.mobilenet import MobileNetV1
+from mbapps.models.mobilenet import MobileNetV1, initialise
 from mbapps.models.network import Network
 from mbapps.ops.boxes import BoxCoder
-from mbapps.tasks.detection import DetectionHead, hard_negatives, map_sizes
+from mbapps.tasks.detection import DetectionHead, hard_negatives
 
 NAMES = ("cat", "dog", "owl")
 
@@ -45,12 +45,6 @@ def test_outputs_fit_the_anchors(alpha: float, image_size: int) -> None:
     assert outputs["detection"]["deltas"].shape == (1, len(head.anchors), 4)
 
 
-def test_map_sizes() -> None:
-    assert map_sizes(300, 6) == [19, 10, 5, 3, 2, 1]
-    assert map_sizes(512, 6) == [32, 16, 8, 4, 2, 1]
-    assert map_sizes(32, 6) == [2, 1, 1, 1, 1, 1]
-
-
 def test_anchor_order_is_that_of_the_predictors() -> None:
     """A class logit raised by a bias of one predictor shows at the anchors of that predictor and class."""
     body = MobileNetV1(alpha=0.25)
@@ -66,6 +60,56 @@ def test_anchor_order_is_that_of_the_predictors() -> None:
     raised = (logits[0, :, 2] == 7).nonzero().flatten().tolist()
     first = 6 * 6 * 3
     assert raised == [first + 6 * cell + 5 for cell in range(3 * 3)]
+
+
+def test_ssd_512_starts_at_stride_8() -> None:
+    body = MobileNetV1(alpha=0.25)
+    head = DetectionHead(body, NAMES, 512, features=["c3", "c4", "c5"], min_scale=0.1)
+    assert len(head.anchors) == 64**2 * 3 + (32**2 + 16**2 + 8**2 + 4**2 + 2**2 + 1) * 6
+    assert head.settings["features"] == ["c3", "c4", "c5"]
+    with torch.no_grad():
+        outputs = Network(body, {"detection": head}).eval()(torch.zeros(1, 3, 512, 512, dtype=torch.uint8))
+    assert outputs["detection"]["logits"].shape == (1, len(head.anchors), 4)
+
+
+@pytest.mark.parametrize("features", [[], ["c4"], ["c3", "c5"], ["c5", "c4"], ["p3"]])
+def test_features_must_be_the_bodys_last_maps(features: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"task.head.features must be the last of .*'c3', 'c4', 'c5'.*got"):
+        make_head(features=features)
+
+
+def test_mirrored_outputs_decode_to_mirrored_boxes() -> None:
+    head = make_head(score_thresh=0.3)
+    generator = torch.Generator().manual_seed(1)
+    outputs = {
+        "logits": torch.randn(2, len(head.anchors), 4, generator=generator),
+        "deltas": torch.randn(2, len(head.anchors), 4, generator=generator),
+    }
+    sizes = torch.tensor([[96, 96], [50, 120]])
+    for size, plain, mirrored in zip(
+        sizes, head.decode(outputs, sizes), head.decode(head.mirror(outputs), sizes), strict=True
+    ):
+        assert len(plain) > 5
+        width = float(size[1])
+        flipped = plain.boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [width, 0, width, 0]
+        np.testing.assert_allclose(mirrored.boxes, flipped, atol=1e-3)
+        np.testing.assert_array_equal(mirrored.labels, plain.labels)
+
+
+def test_flip_averages_an_image_and_its_mirror_image() -> None:
+    body = MobileNetV1(alpha=0.25)
+    initialise(body)
+    network = Network(body, {"detection": DetectionHead(body, NAMES, 96)}).eval()
+    images = torch.randint(
+        0, 256, (1, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    with torch.no_grad():
+        both = network.answer(images, "detection", flip=True)
+        mirrored = network.answer(images.flip(-1), "detection", flip=True)
+        plain = network.answer(images, "detection")
+    for key, value in network.head("detection").mirror(mirrored).items():
+        torch.testing.assert_close(both[key], value)
+    assert not torch.allclose(both["logits"], plain["logits"])
 
 
 def test_a_perfect_answer_has_almost_no_loss_and_decodes_to_the_truth() -> None:
