@@ -28,6 +28,7 @@ FITTING = (
     "lr",
     "weight_decay",
     "warmup_epochs",
+    "final_lr",
     "ema_decay",
     "freeze_blocks",
     "freeze_bn",

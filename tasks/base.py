@@ -23,7 +23,6 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     # TF Object Detection's RMSprop for SSD; its epsilon of 1.0 makes it close to plain momentum
     "rmsprop": lambda groups, lr: torch.optim.RMSprop(groups, lr=lr, alpha=0.9, momentum=0.9, eps=1.0),
 }
-FINAL_LR = 0.01  # share of the peak rate that the cosine ends at
 
 
 class Metric(Protocol):
@@ -47,6 +46,7 @@ class Task(pl.LightningModule):
         lr: peak learning rate, > 0, for the batch size it was chosen with.
         weight_decay: on all weights but depthwise filters, norms and biases.
         warmup_epochs: over which the rate rises linearly from 0; may be a fraction.
+        final_lr: share of the peak rate, in [0, 1], that the rate falls to along half a cosine; 1 keeps it constant.
         ema_decay: of the weights' moving average that is validated and shipped; 0 switches it off.
         freeze_blocks: stages of the body (stem first) that do not learn, 0-14.
         freeze_bn: keep the body's batch norm statistics as loaded.
@@ -65,6 +65,7 @@ class Task(pl.LightningModule):
         lr: float = 0.01,
         weight_decay: float = 0.01,
         warmup_epochs: float = 1.0,
+        final_lr: float = 0.01,
         ema_decay: float = 0.998,
         freeze_blocks: int = 0,
         freeze_bn: bool = False,
@@ -75,6 +76,8 @@ class Task(pl.LightningModule):
             raise ValueError(f"task.optimizer must be one of {sorted(OPTIMIZERS)}, got {optimizer!r}")
         if lr <= 0:
             raise ValueError(f"task.lr must be > 0, got {lr}")
+        if not 0 <= final_lr <= 1:
+            raise ValueError(f"task.final_lr must be in [0, 1], got {final_lr}")
         if not 0 <= ema_decay < 1:
             raise ValueError(f"task.ema_decay must be in [0, 1), got {ema_decay}")
         stages = network.body.stages()
@@ -88,6 +91,7 @@ class Task(pl.LightningModule):
         self.lr = lr
         self.weight_decay = weight_decay
         self.warmup_epochs = warmup_epochs
+        self.final_lr = final_lr
         self.ema_decay = ema_decay
         self.frozen: list[nn.Module] = [network.body.normalize, *stages[:freeze_blocks]]
         self.freeze_bn = freeze_bn
@@ -180,7 +184,7 @@ class Task(pl.LightningModule):
             )
         warmup = round(self.warmup_epochs * total / max(1, self.trainer.max_epochs or 1))
         # a function, not an object: LambdaLR would restore an object's old length when a run is resumed for longer
-        shape = warmup_cosine(warmup, max(1, int(total)))
+        shape = warmup_cosine(warmup, max(1, int(total)), self.final_lr)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shape)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -190,8 +194,8 @@ class Task(pl.LightningModule):
         return [WeightAveraging(multi_avg_fn=WarmedUpEma(self.ema_decay))]
 
 
-def warmup_cosine(warmup: int, total: int) -> Callable[[int], float]:
-    """Share of the peak rate at a step: a line up from 0, then half a cosine down to FINAL_LR.
+def warmup_cosine(warmup: int, total: int, final: float = 0.01) -> Callable[[int], float]:
+    """Share of the peak rate at a step: a line up from 0, then half a cosine down to `final`.
 
     >>> schedule = warmup_cosine(warmup=10, total=100)
     >>> [round(schedule(step), 3) for step in (0, 9, 10, 55, 100)]
@@ -202,7 +206,7 @@ def warmup_cosine(warmup: int, total: int) -> Callable[[int], float]:
         if step < warmup:
             return (step + 1) / warmup
         progress = min(1.0, (step - warmup) / max(1, total - warmup))
-        return FINAL_LR + (1 - FINAL_LR) * (1 + math.cos(math.pi * progress)) / 2
+        return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
 
     return share
 

@@ -19,6 +19,7 @@ from mbapps.verbs.eval import (
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+NORM_IMAGES = 256  # training images that folded batch norms are measured on
 PREVIEWS = 8  # augmented training samples shown in the report
 
 
@@ -33,6 +34,7 @@ def run(cfg: DictConfig) -> None:
     data = app.build_data(cfg)
     data.check_measurable()
     network, notes = build_network(cfg, data.class_names)
+    notes += _unfold(network, data)
     task = app.build_task(cfg, network)
     trainer = app.build_trainer(cfg, folder, fitting=True)
     if trainer.is_global_zero:
@@ -53,6 +55,19 @@ def run(cfg: DictConfig) -> None:
     numbers |= {f"val_{name}": value for name, value in task.numbers["val"].items()}
     numbers |= {"images_per_second": task.images_seen / fit_seconds, "epochs": trainer.current_epoch}
     _write(cfg, folder, task, data, val, test, numbers, started)
+
+
+def _unfold(network: Any, data: Any) -> list[str]:
+    """Make folded batch norms learn again; say so."""
+    from itertools import islice
+
+    from mbapps.models.norms import is_folded, unfold_norms
+
+    if not is_folded(network):
+        return []
+    count = math.ceil(NORM_IMAGES / data.batch_size)
+    unfold_norms(network, (batch.images for batch in islice(data.train_dataloader(), count)))
+    return ["the weights have their batch norms folded: their statistics are measured on training images"]
 
 
 def _resume_from(cfg: DictConfig, folder: Path) -> str | None:

@@ -40,6 +40,8 @@ def test_the_rate_rises_then_falls() -> None:
     assert all(later <= earlier for earlier, later in zip(values[4:], values[5:], strict=False))
     assert values[-1] == pytest.approx(0.01)
     assert warmup_cosine(0, 10)(0) == 1
+    constant = warmup_cosine(2, 10, final=1.0)
+    assert [constant(step) for step in range(11)] == [0.5, *[1.0] * 10]
 
 
 def test_ema_follows_early_and_averages_late() -> None:
@@ -83,6 +85,7 @@ def test_freeze_bn_keeps_the_bodys_statistics_only() -> None:
     [
         ({"optimizer": "adam"}, r"task.optimizer must be one of \['adamw', 'rmsprop', 'sgd'\], got 'adam'"),
         ({"lr": 0.0}, "task.lr must be > 0, got 0.0"),
+        ({"final_lr": 1.5}, r"task.final_lr must be in \[0, 1\], got 1.5"),
         ({"ema_decay": 1.0}, r"task.ema_decay must be in \[0, 1\), got 1.0"),
         ({"freeze_blocks": 15}, "task.freeze_blocks must be 0 to 14, got 15"),
     ],
