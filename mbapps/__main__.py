@@ -23,7 +23,7 @@ def rewrite(argv: Sequence[str]) -> list[str]:
 
     The first word, if it is bare, is the verb. `resume=R` puts the overrides stored in R first and goes on in R.
     `model=M` chooses the task of that model folder. Values of path keys are quoted, except in a sweep, where
-    a comma separates jobs.
+    a comma separates jobs. Under torchrun or SLURM the run folder is named after the job, not after the time.
 
     Raises:
         FileNotFoundError: `resume=` names no run folder, or `model=` no model folder.
@@ -47,7 +47,21 @@ def rewrite(argv: Sequence[str]) -> list[str]:
         words += _task_of(Path(model).expanduser(), given.get("task"))
     if sweep:  # the flag first: Hydra's parser takes no overrides on both sides of one
         return ["-m", *(word for word in words if word not in SWEEP_FLAGS)]
-    return [_quoted(word) for word in words]
+    words = [_quoted(word) for word in words]
+    job = _launched_job()
+    if job and "out" not in given and not given.get("resume"):
+        words.append(f"out=runs/${{hydra:runtime.choices.task}}/{job}")
+    return words
+
+
+def _launched_job() -> str | None:
+    """Name that all processes of a torchrun or SLURM job share: each would read another time off its clock."""
+    env = os.environ
+    if "TORCHELASTIC_RUN_ID" in env and int(env.get("WORLD_SIZE", 1)) > 1:
+        return f"torchrun_{env['TORCHELASTIC_RUN_ID']}_{env.get('MASTER_PORT', '0')}"
+    if int(env.get("SLURM_NTASKS", 1)) > 1 and "SLURM_PROCID" in env:
+        return f"slurm_{env['SLURM_JOB_ID']}_{env.get('SLURM_STEP_ID', '0')}"
+    return None
 
 
 def _stored(run: Path) -> list[str]:

@@ -81,3 +81,28 @@ def test_resume_puts_the_stored_overrides_first(tmp_path: Path) -> None:
 def test_resume_of_no_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no run folder at resume=.*: it has no overrides\.txt"):
         rewrite([f"resume={tmp_path}"])
+
+
+@pytest.mark.parametrize(
+    ("env", "name"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "r1", "WORLD_SIZE": "2", "MASTER_PORT": "29511"}, "torchrun_r1_29511"),
+        (
+            {"SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_JOB_ID": "77", "SLURM_STEP_ID": "1"},
+            "slurm_77_1",
+        ),
+    ],
+)
+def test_processes_of_a_launcher_name_one_run_folder(
+    env: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in env.items():
+        monkeypatch.setenv(key, value)
+    assert rewrite(["train", "task=detection"])[-1] == f"out=runs/${{hydra:runtime.choices.task}}/{name}"
+    assert rewrite(["train", "out=mine"]) == ["verb=train", "out='mine'"]
+
+
+def test_one_process_of_a_launcher_is_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert rewrite(["task=detection"]) == ["task=detection"]

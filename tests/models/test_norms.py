@@ -25,7 +25,9 @@ def network() -> Network:
 
 def batches(count: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return [torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator) for _ in range(count)]
+    return [
+        torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator) for _ in range(count)
+    ]
 
 
 @torch.no_grad()
