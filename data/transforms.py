@@ -191,6 +191,79 @@ class DetectionTransform:
         return result["image"], moved, np.asarray(result["labels"], dtype=np.int64)
 
 
+class ClassificationTransform:
+    """RGB uint8 [H, W, 3] -> uint8 [S, S, 3], augmented by a seed of its own, as in `DetectionTransform`.
+
+    Args:
+        size: side of the square, px.
+        crop_min_area: least share of the image's area that the random crop keeps, in (0, 1]; 1 crops nothing.
+        crop_max_aspect: greatest width / height of the crop against the image's, and its inverse the least, >= 1.
+        flip: probability of a left-right flip; vertical_flip: of an up-down flip.
+        rotate: greatest turn to either side, degrees.
+        photometric: strength of brightness, contrast and saturation changes in [0, 1); hue moves a tenth of it.
+        erase: probability of painting a part of the image mid-grey.
+
+    Source: MobileNets (2017), section 3.2: small models need less augmentation, and crops limited in size.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        crop_min_area: float = 0.35,
+        crop_max_aspect: float = 1.33,
+        flip: float = 0.5,
+        vertical_flip: float = 0.0,
+        rotate: float = 0.0,
+        photometric: float = 0.0,
+        erase: float = 0.0,
+    ):
+        for name, value in {"flip": flip, "vertical_flip": vertical_flip, "erase": erase}.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"data.augment.{name} is a probability in [0, 1], got {value}")
+        if not 0 < crop_min_area <= 1:
+            raise ValueError(f"data.augment.crop_min_area must be in (0, 1], got {crop_min_area}")
+        if crop_max_aspect < 1:
+            raise ValueError(f"data.augment.crop_max_aspect must be >= 1, got {crop_max_aspect}")
+        if not 0 <= photometric < 1:
+            raise ValueError(f"data.augment.photometric must be in [0, 1), got {photometric}")
+        if not 0 <= rotate <= 180:
+            raise ValueError(f"data.augment.rotate must be in [0, 180] degrees, got {rotate}")
+        self.size = size
+        self.min_area = crop_min_area
+        self.max_log_aspect = float(np.log(crop_max_aspect))
+        steps: list[Any] = []
+        if rotate:
+            steps.append(A.Rotate(rotate, border_mode=cv2.BORDER_REFLECT_101, p=1.0))
+        if flip:
+            steps.append(A.HorizontalFlip(p=flip))
+        if vertical_flip:
+            steps.append(A.VerticalFlip(p=vertical_flip))
+        if photometric:
+            change = (1 - photometric, 1 + photometric)
+            steps.append(A.ColorJitter(change, change, change, (-photometric / 10, photometric / 10), p=0.8))
+        if erase:
+            part = (0.1, 0.4)
+            steps.append(A.CoarseDropout((1, 1), part, part, fill=GREY, p=erase))
+        self.steps = A.Compose(steps)
+
+    def __call__(self, image: UInt8Image, seed: Sequence[int]) -> UInt8Image:
+        random = np.random.default_rng(seed)
+        self.steps.set_random_seed(int(random.integers(2**32)))
+        square = resize(self._crop(image, random), self.size, self.size)
+        return np.asarray(self.steps(image=square)["image"])
+
+    def _crop(self, image: UInt8Image, random: np.random.Generator) -> UInt8Image:
+        """A window of random area, shape and place; where the shape does not fit, its longer side does."""
+        height, width = image.shape[:2]
+        area = random.uniform(self.min_area, 1.0)
+        stretch = np.exp(random.uniform(-self.max_log_aspect, self.max_log_aspect) / 2)
+        sides = np.minimum(np.sqrt(area) * np.array([stretch, 1 / stretch]), 1.0)
+        rows, columns = np.maximum(1, (sides * [height, width]).round().astype(int))
+        top, left = random.integers(0, height - rows + 1), random.integers(0, width - columns + 1)
+        return image[top : top + rows, left : left + columns]
+
+
 def limit_threads() -> None:
     """Keep OpenCV to one thread in this process: each worker already has a core of its own."""
     cv2.setNumThreads(0)

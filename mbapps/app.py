@@ -30,6 +30,8 @@ FITTING = (
     "warmup_epochs",
     "final_lr",
     "ema_decay",
+    "body_lr",
+    "freeze_epochs",
     "freeze_blocks",
     "freeze_bn",
     "test_flip",
@@ -99,20 +101,12 @@ def image_size(cfg: DictConfig) -> int:
 
 
 def build_data(cfg: DictConfig, bundle: Bundle | None = None, split: str | None = None) -> DataModule:
-    """Build the data module; with a bundle, one split at its image size, checked against its classes.
-
-    Raises:
-        ValueError: the task has no reader of data yet.
-    """
-    if "_target_" not in cfg.data:
-        raise ValueError(
-            f"task={task_name()} has no reader of data in this version: info, convert and predict work, "
-            "train and eval do not"
-        )
+    """Build the data module; with a bundle, one split at its image size, checked against its classes."""
     if bundle is None:
         return build(cfg.data, image_size=image_size(cfg))
     head = bundle.head_facts
-    return build(cfg.data, image_size=head["image_size"], class_names=head["class_names"], split=split)
+    view = {key: head["settings"][key] for key in ("central_crop",) if key in cfg.data}
+    return build(cfg.data, image_size=head["image_size"], class_names=head["class_names"], split=split, **view)
 
 
 def build_task(cfg: DictConfig, network: Network) -> Task:

@@ -68,3 +68,33 @@ class DetectionBatch(NamedTuple):
     boxes: Tensor  # float32 [B, G, 4] xyxy px of `images`
     labels: Tensor  # int64 [B, G], PADDING where an image has fewer boxes than G
     broken: tuple[str, ...] = ()  # images that could not be read, each with its reason
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Images and the class of each as numpy columns: N images, K classes."""
+
+    folder: Path  # `files` are relative to it
+    files: NDArray[np.str_]  # [N]
+    labels: NDArray[np.int32]  # [N] rows of class_names
+    class_names: tuple[str, ...]
+    crops: NDArray[np.int32] | None = None  # [N, 4] xyxy px: the part of each picture that counts; None: all of it
+    problems: dict[str, list[str]] = field(default_factory=dict)  # what was left out, and where
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def take(self, images: NDArray[np.int64]) -> LabelTable:
+        """Give the table of some image rows, in that order."""
+        crops = None if self.crops is None else self.crops[images]
+        return replace(self, files=self.files[images], labels=self.labels[images], crops=crops)
+
+
+class ClassificationBatch(NamedTuple):
+    """One step of classification: B images and the class of each."""
+
+    images: Tensor  # uint8 [B, 3, S, S], channels-last in memory
+    rows: Tensor  # int64 [B] rows of the data set's table
+    sizes: Tensor  # int64 [B, 2] height and width of the original image, px
+    labels: Tensor  # int64 [B]
+    broken: tuple[str, ...] = ()  # images that could not be read, each with its reason

@@ -81,6 +81,16 @@ def resize(image: UInt8Image, height: int, width: int) -> UInt8Image:
     return np.asarray(cv2.resize(image, (width, height), interpolation=way), dtype=np.uint8)
 
 
+def central_view(image: UInt8Image, size: int, central_crop: float) -> UInt8Image:
+    """Cut the middle `central_crop` of each side out of [H, W, 3] and resize it to [size, size, 3].
+
+    Source: TF-Slim's inception_preprocessing, preprocess_for_eval; the shape of the image is not kept.
+    """
+    height, width = image.shape[:2]
+    top, left = round(height * (1 - central_crop) / 2), round(width * (1 - central_crop) / 2)
+    return resize(image[top : height - top, left : width - left], size, size)
+
+
 def write_image(path: str | Path, image: UInt8Image) -> Path:
     """Write RGB uint8 [H, W, 3] in the format that the name's ending asks for, by rename."""
     with replacing(path) as temporary:

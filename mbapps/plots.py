@@ -136,6 +136,30 @@ def precision_recall(curves: Mapping[str, tuple[Floats, Floats]], ap: Mapping[st
     return figure
 
 
+def reliability(confidence: Floats, hits: NDArray[np.bool_], bins: int) -> Figure:
+    """Draw how often answers of each confidence were right; on the diagonal they mean what they say.
+
+    Args:
+        confidence: [N] in [0, 1].
+        hits: [N], whether the answer was right.
+        bins: equally wide ones.
+    """
+    row = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(row, minlength=bins)
+    there = count > 0
+    accuracy, said = (np.bincount(row, values, bins)[there] / count[there] for values in (hits, confidence))
+    figure, (ax,) = new_figure(4.6, 4.0)
+    ax.plot([0, 1], [0, 1], color=PALE, linewidth=1.2)
+    ax.bar((np.arange(bins)[there] + 0.5) / bins, accuracy, 0.9 / bins, color=COLOURS[0], alpha=0.35)
+    ax.plot(said, accuracy, color=COLOURS[0], marker="o", markersize=4, linewidth=1.6)
+    for x, y, number in zip(said, accuracy, count[there], strict=True):
+        ax.annotate(f"{number:,}", (x, y), (0, 6), textcoords="offset points", ha="center", fontsize=7)
+    ax.set(xlim=(0, 1), ylim=(0, 1.08))
+    ax.set_xlabel("probability of the answer", fontsize=9)
+    ax.set_ylabel("share that was right", fontsize=9)
+    return figure
+
+
 def _legend(ax: Axes, texts: Sequence[str], lines: Sequence[Any] | None = None, **style: Any) -> None:
     legend = ax.legend(lines or ax.get_lines(), [f" {text}" for text in texts], frameon=False, **style)
     for text in legend.get_texts():

@@ -15,6 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 from .images import UInt8Image
 
 
+SHADE = 0.45  # light that is left where a class was not seen at all
+
+
 class Prediction(Protocol):
     """Any head's answer for one image."""
 
@@ -100,11 +103,24 @@ class Detections:
 
 @dataclass(frozen=True)
 class Classification:
-    """The k best classes of one image, best first."""
+    """What a classifier says of one image, as logits; its `top_k` best classes are what is told."""
 
-    labels: NDArray[np.int64]  # [k] rows of class_names
-    scores: NDArray[np.float32]  # [k] probabilities
+    logits: NDArray[np.float32]  # [K], divided by the model's temperature
     class_names: Sequence[str]
+    top_k: int = 5
+    heat: NDArray[np.float32] | None = None  # [h, w] in [0, 1]: where the best class was seen
+    window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # xyxy the part seen, as shares of the image
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """[k] rows of class_names, best first."""
+        return np.argsort(-self.logits, kind="stable")[: self.top_k]
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """[k] probabilities of `labels`."""
+        shifted = np.exp(self.logits - self.logits.max())
+        return np.asarray((shifted / shifted.sum())[self.labels], dtype=np.float32)
 
     def to_json(self) -> list[dict[str, Any]]:
         """One dict per class: label, name, score."""
@@ -114,11 +130,22 @@ class Classification:
         ]
 
     def draw(self, image: UInt8Image) -> UInt8Image:
-        """The names and probabilities, one per line, in the upper left corner."""
-        canvas = Image.fromarray(image)
+        """Names and probabilities in the upper left corner, over a glow where the best class was seen."""
+        canvas = Image.fromarray(self._glow(image))
         pen = ImageDraw.Draw(canvas)
         size = max(10, round(min(image.shape[:2]) / 24))
         for line, (label, score) in enumerate(zip(self.labels, self.scores, strict=True)):
             text = f"{self.class_names[label]} {score:.2f}"
             _label(pen, 0, (line + 1) * (size + 6), text, colour(int(label)), size)
         return np.asarray(canvas)
+
+    def _glow(self, image: UInt8Image) -> UInt8Image:
+        """The image, darker where `heat` is low."""
+        if self.heat is None:
+            return image
+        height, width = image.shape[:2]
+        x1, y1, x2, y2 = (self.window * np.array([width, height, width, height])).round().astype(int)
+        heat = np.asarray(Image.fromarray(self.heat).resize((x2 - x1, y2 - y1), Image.Resampling.BICUBIC))
+        light = np.full((height, width, 1), SHADE, dtype=np.float32)
+        light[y1:y2, x1:x2, 0] += (1 - SHADE) * heat.clip(0, 1)
+        return (image * light).round().astype(np.uint8)

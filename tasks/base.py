@@ -48,6 +48,8 @@ class Task(pl.LightningModule):
         warmup_epochs: over which the rate rises linearly from 0; may be a fraction.
         final_lr: share of the peak rate, in [0, 1], that the rate falls to along half a cosine; 1 keeps it constant.
         ema_decay: of the weights' moving average that is validated and shipped; 0 switches it off.
+        body_lr: share of lr that the body learns with, in (0, 1]; a pretrained body under a new head takes less.
+        freeze_epochs: epochs at the start in which only the head learns.
         freeze_blocks: stages of the body (stem first) that do not learn, 0-14.
         freeze_bn: keep the body's batch norm statistics as loaded.
         test_flip: measure by the mean over each image and its mirror image, for twice the time.
@@ -67,6 +69,8 @@ class Task(pl.LightningModule):
         warmup_epochs: float = 1.0,
         final_lr: float = 0.01,
         ema_decay: float = 0.998,
+        body_lr: float = 1.0,
+        freeze_epochs: int = 0,
         freeze_blocks: int = 0,
         freeze_bn: bool = False,
         test_flip: bool = False,
@@ -80,6 +84,10 @@ class Task(pl.LightningModule):
             raise ValueError(f"task.final_lr must be in [0, 1], got {final_lr}")
         if not 0 <= ema_decay < 1:
             raise ValueError(f"task.ema_decay must be in [0, 1), got {ema_decay}")
+        if not 0 < body_lr <= 1:
+            raise ValueError(f"task.body_lr must be in (0, 1], got {body_lr}")
+        if freeze_epochs < 0:
+            raise ValueError(f"task.freeze_epochs must be >= 0, got {freeze_epochs}")
         stages = network.body.stages()
         if not 0 <= freeze_blocks <= len(stages):
             raise ValueError(f"task.freeze_blocks must be 0 to {len(stages)}, got {freeze_blocks}")
@@ -93,6 +101,8 @@ class Task(pl.LightningModule):
         self.warmup_epochs = warmup_epochs
         self.final_lr = final_lr
         self.ema_decay = ema_decay
+        self.body_lr = body_lr
+        self.freeze_epochs = freeze_epochs
         self.frozen: list[nn.Module] = [network.body.normalize, *stages[:freeze_blocks]]
         self.freeze_bn = freeze_bn
         self.test_flip = test_flip
@@ -114,14 +124,22 @@ class Task(pl.LightningModule):
         super().train(mode)
         for stage in self.frozen:
             stage.eval()
-        if self.freeze_bn:
+        if self.freeze_bn or self.body_rests:
             for module in self.network.body.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
         return self
 
+    @property
+    def body_rests(self) -> bool:
+        """Whether this is one of the first epochs, in which only the head learns."""
+        return self.current_epoch < self.freeze_epochs
+
+    def on_train_epoch_start(self) -> None:
+        self.train()  # norms of a body that rests keep their statistics
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        losses = self.head.loss(self(batch.images)[self.head_name], batch)
+        losses = self.head.loss(self._training_outputs(batch.images), batch)
         if not torch.isfinite(losses["loss"]):
             names = self.trainer.datamodule.names("train", batch.rows.tolist())  # type: ignore[attr-defined]
             raise FloatingPointError(
@@ -134,6 +152,13 @@ class Task(pl.LightningModule):
             prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.images),
         )  # fmt: skip
         return losses["loss"]
+
+    def _training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        if self.body_rests and self.trainer.world_size == 1:  # several processes wait for all gradients
+            with torch.no_grad():
+                features = self.network.body(images)
+            return self.head(features)
+        return self(images)[self.head_name]
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._measure(batch, "val")
@@ -175,17 +200,21 @@ class Task(pl.LightningModule):
         self.log_dict({f"{split}_{name}": value for name, value in numbers.items()}, rank_zero_only=False)
 
     def configure_optimizers(self) -> Any:
-        groups = parameter_groups(self.network, self.weight_decay)
+        groups = parameter_groups(self.network, self.weight_decay, self.lr, self.body_lr)
         optimizer = OPTIMIZERS[self.optimizer_name](groups, lr=self.lr)
         total = self.trainer.estimated_stepping_batches
         if math.isinf(total):
             raise ValueError(
                 "the schedule needs an end: set trainer.max_epochs; trainer.max_time may stop it earlier"
             )
-        warmup = round(self.warmup_epochs * total / max(1, self.trainer.max_epochs or 1))
+        steps_per_epoch = total / max(1, self.trainer.max_epochs or 1)
+        warmup = round(self.warmup_epochs * steps_per_epoch)
         # a function, not an object: LambdaLR would restore an object's old length when a run is resumed for longer
         shape = warmup_cosine(warmup, max(1, int(total)), self.final_lr)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shape)
+        rest = round(self.freeze_epochs * steps_per_epoch)  # the body's own rise starts when it wakes
+        late = warmup_cosine(warmup, max(1, int(total)), self.final_lr, rest)
+        shapes = [late if group["body"] else shape for group in groups]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shapes)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_callbacks(self) -> list[pl.Callback]:
@@ -194,8 +223,8 @@ class Task(pl.LightningModule):
         return [WeightAveraging(multi_avg_fn=WarmedUpEma(self.ema_decay))]
 
 
-def warmup_cosine(warmup: int, total: int, final: float = 0.01) -> Callable[[int], float]:
-    """Share of the peak rate at a step: a line up from 0, then half a cosine down to `final`.
+def warmup_cosine(warmup: int, total: int, final: float = 0.01, start: int = 0) -> Callable[[int], float]:
+    """Share of the peak rate at a step: 0 before `start`, a line up, then half a cosine down to `final`.
 
     >>> schedule = warmup_cosine(warmup=10, total=100)
     >>> [round(schedule(step), 3) for step in (0, 9, 10, 55, 100)]
@@ -203,9 +232,11 @@ def warmup_cosine(warmup: int, total: int, final: float = 0.01) -> Callable[[int
     """
 
     def share(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        progress = min(1.0, (step - warmup) / max(1, total - warmup))
+        if step < start:
+            return 0.0
+        if step < start + warmup:
+            return (step - start + 1) / warmup
+        progress = min(1.0, (step - start - warmup) / max(1, total - start - warmup))
         return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
 
     return share
@@ -227,17 +258,26 @@ class WarmedUpEma:
             torch._foreach_copy_(averages, current)
 
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups of the trainable parameters: with weight decay, and depthwise filters, norms and biases without."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for module in network.modules():
-        depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.requires_grad:
-                plain = parameter.ndim > 1 and name == "weight" and not depthwise
-                (decayed if plain else free).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+def parameter_groups(
+    network: Network, weight_decay: float, lr: float, body_lr: float = 1.0
+) -> list[dict[str, Any]]:
+    """Trainable parameters by how they learn: the body at a share of the rate, and apart from these those without decay.
+
+    Depthwise filters, norms and biases have no weight decay. Each group says by "body" whose it is.
+    """
+    groups = {
+        (part, decay): {"params": [], "weight_decay": decay, "lr": rate, "body": part == "body"}
+        for part, rate in (("body", lr * body_lr), ("heads", lr))
+        for decay in (weight_decay, 0.0)
+    }
+    for part in ("body", "heads"):
+        for module in getattr(network, part).modules():
+            depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.requires_grad:
+                    decayed = parameter.ndim > 1 and name == "weight" and not depthwise
+                    groups[part, weight_decay if decayed else 0.0]["params"].append(parameter)
+    return [group for group in groups.values() if group["params"]]
 
 
 class AtomicCheckpoints(TorchCheckpointIO):

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mbapps.files import replacing
-from mbapps.images import UInt8Image, read_image, resize
+from mbapps.images import UInt8Image, central_view, read_image
 from mbapps.models.folder import CARD, FACTS, FORMAT, WEIGHTS, read_facts, read_tensors
 from mbapps.models.mobilenet import MobileNetV1
 from mbapps.models.network import Network
@@ -113,8 +113,8 @@ class Bundle:
         self, images: Sequence[UInt8Image], score_thresh: float | Sequence[float] | None
     ) -> list[Prediction]:
         head = self.head_facts
-        size = head["image_size"]
-        pixels = torch.from_numpy(np.stack([resize(image, size, size) for image in images])).permute(
+        size, crop = head["image_size"], head["settings"].get("central_crop", 1.0)
+        pixels = torch.from_numpy(np.stack([central_view(image, size, crop) for image in images])).permute(
             0, 3, 1, 2
         )
         sizes = torch.tensor([image.shape[:2] for image in images])

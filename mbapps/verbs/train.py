@@ -46,7 +46,10 @@ def run(cfg: DictConfig) -> None:
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         fit_seconds = time.perf_counter() - fit_started
         _load_best(task, folder)
-        val, test = measure(cfg, folder, task, data, "val"), measure(cfg, folder, task, data, "test")
+        val = measure(cfg, folder, task, data, "val")
+        if hasattr(task.head, "calibrate"):
+            task.head.calibrate(val)
+        test = measure(cfg, folder, task, data, "test")
     except (KeyboardInterrupt, SystemExit):  # Lightning answers Ctrl-C by an exit
         _interrupted(folder)
     if not trainer.is_global_zero:

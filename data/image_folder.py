@@ -1,0 +1,89 @@
+"""Reads folders of classes: `<root>/<class>/…` or `<root>/<split>/<class>/…`, as torchvision's ImageFolder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mbapps.batches import LabelTable
+from mbapps.images import IMAGE_SUFFIXES
+
+from .boxes import tell
+
+SPLIT_FOLDERS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
+}  # fmt: skip
+
+
+def class_folders(root: Path) -> dict[str, Path]:
+    """Find the split folders of a set: split -> folder of classes; {"all": root} where there are none.
+
+    Split folders are told by their names, and only if no other folder lies beside them: a set may well have
+    a class called "train".
+
+    Raises:
+        ValueError: two folders are of the same split.
+    """
+    folders = _folders(root)
+    if not folders or not all(folder.name.lower() in SPLIT_FOLDERS for folder in folders):
+        return {"all": root} if folders else {}
+    found: dict[str, Path] = {}
+    for folder in folders:
+        split = SPLIT_FOLDERS[folder.name.lower()]
+        if split in found:
+            raise ValueError(f"{found[split]} and {folder} are both of the split {split!r}; name one with data.{split}=")
+        found[split] = folder
+    return found
+
+
+def read_image_folder(folder: Path, class_names: Sequence[str] | None = None) -> LabelTable:
+    """Read a folder of class folders; a class's images may lie deeper, and other files are passed over.
+
+    Args:
+        folder: holds a folder per class.
+        class_names: the classes and their order; None takes the folders that hold images, sorted.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no image in any class.
+        ValueError: a folder with images is none of `class_names`.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder of classes at {folder}")
+    found = {path.name: sorted(_images(path, folder)) for path in _folders(folder)}
+    problems: dict[str, list[str]] = {}
+    tell(problems, "class folder without images", [str(folder / name) for name, files in found.items() if not files])
+    present = [name for name, files in found.items() if files]
+    if not present:
+        raise FileNotFoundError(f"no images in {folder}/<class>/: a class is a folder, named after it, with its images")
+    names = tuple(class_names) if class_names else tuple(present)
+    unknown = sorted(set(present) - set(names))
+    if unknown:
+        raise ValueError(
+            f"{folder} holds classes that the {'training images' if class_names else 'set'} do not have: "
+            f"{', '.join(unknown)}; known are {', '.join(names)}"
+        )
+    rows = [(file, names.index(name)) for name in present for file in found[name]]
+    return LabelTable(
+        folder=folder,
+        files=np.array([file for file, _ in rows], dtype=np.str_),
+        labels=np.array([label for _, label in rows], dtype=np.int32),
+        class_names=names,
+        problems=problems,
+    )
+
+
+def _folders(root: Path) -> list[Path]:
+    with os.scandir(root) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _images(folder: Path, root: Path) -> Iterator[str]:
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for file in files:
+            if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES and not file.startswith("."):
+                yield os.path.relpath(os.path.join(place, file), root)
