@@ -18,9 +18,10 @@ from mbapps.predictions import Detections
 
 from .base import SPLITS, DataModule, stack_images
 from .boxes import read_row, scale_boxes
-from .readers import open_annotations, open_reader
-from .splits import align, licence, merge_problems, read_one, read_splits
+from .readers import as_classes, as_names, open_reader
+from .splits import licence, read_one, read_splits
 from .synthetic import synthetic_root
+from .tables import align, merge_problems
 from .transforms import DetectionTransform
 
 
@@ -117,11 +118,14 @@ class DetectionData(DataModule):
 
     Args:
         root: folder of the data; None is the synthetic set, rendered on first use.
-        format: "coco" or "voc"; None looks for both.
-        train, val, test: a COCO json, a VOC list of names, or the name of a split of `root`; None takes the
-            split of that name, or else a fraction of the training images.
+        format: "coco", "voc" or "yolo"; None looks for them.
+        train, val, test: a COCO json, a VOC list of names, a YOLO folder or list of images, or the name of a
+            split of `root`; several are pooled. None takes the split of that name, or else a fraction of the
+            training images.
+        test_ids: text file of COCO image ids: those of the training images are test.
         annotations: a lone COCO json that is the whole set; `root`, if given, is then where its images are.
         images: folder of the images, where it is not where the format has it (COCO only).
+        classes: the only ones to be read, by name; they become `class_names` in this order. None reads all.
         val_fraction, test_fraction: cut at random from the training images where a split is missing.
         image_size: side of the square input, px.
         augment: arguments of DetectionTransform, or None for none.
@@ -141,11 +145,13 @@ class DetectionData(DataModule):
         root: str | None,
         image_size: int,
         format: str | None = None,
-        train: str | None = None,
-        val: str | None = None,
-        test: str | None = None,
+        train: str | Sequence[str] | None = None,
+        val: str | Sequence[str] | None = None,
+        test: str | Sequence[str] | None = None,
+        test_ids: str | None = None,
         annotations: str | None = None,
         images: str | None = None,
+        classes: str | Sequence[str] | None = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         augment: Mapping[str, Any] | None = None,
@@ -159,33 +165,23 @@ class DetectionData(DataModule):
         max_broken: float = 0.01,
     ):
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, max_broken=max_broken)
-        fractions = {"val": val_fraction, "test": test_fraction}
-        for part, fraction in fractions.items():
-            if not 0 < fraction < 1:
-                raise ValueError(f"data.{part}_fraction must be in (0, 1), got {fraction}")
         if split is not None and split not in SPLITS:
             raise ValueError(f"split must be one of {list(SPLITS)}, got {split!r}")
         self.image_size = image_size
         if split is None and not pictures:
             raise ValueError("pictures=False is for measuring one split; name it with split=")
-        if root and not Path(root).is_dir():
-            raise FileNotFoundError(f"no folder at data.root={root}")
-        named = {"train": train, "val": val, "test": test}
-        if annotations:
-            reader = open_annotations(
-                Path(annotations), Path(root) if root else None, format, images, pictures=pictures
-            )
-            if split:
-                named[split] = named[split] or "all"
-        else:
-            reader = open_reader(
-                Path(root) if root else synthetic_root("detection"), format, images, pictures=pictures
-            )
+        place = Path(root) if root else None if annotations else synthetic_root("detection")
+        reader = open_reader(
+            place, format, images, annotations=annotations, classes=as_classes(classes), pictures=pictures
+        )
         self.root = reader.root
+        named = {part: as_names(files) for part, files in zip(SPLITS, (train, val, test), strict=True)}
+        ids = Path(test_ids) if test_ids else None
         if split:
-            tables = read_one(reader, split, named[split], class_names)
+            tables = read_one(reader, split, named, class_names, ids)
         else:
-            tables = read_splits(reader, named, fractions, seed, class_names)
+            fractions = {"val": val_fraction, "test": test_fraction}
+            tables = read_splits(reader, named, fractions, seed, class_names, ids)
         names = tuple(class_names) if class_names else next(iter(tables.values())).class_names
         self.tables = {part: align(table, names) for part, table in tables.items()}
         self.class_names = names

@@ -1,52 +1,57 @@
-"""Which split comes from where: the files of a folder, what is cut or left out, and the classes."""
+"""Which split comes from where: as named, as found, by the ids of its images, or cut from the training images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from mbapps.batches import BoxTable
 
 from .base import SPLITS, split_rows
 from .boxes import tell
 from .readers import Reader
+from .tables import UNLISTED, cut_ids, leave_out
 
-UNLISTED = "image without annotation"
+Named = Mapping[
+    str, Sequence[str]
+]  # what data.train=, data.val= and data.test= say, each () where it is null
 
 
 def read_splits(
     reader: Reader,
-    named: Mapping[str, str | None],
+    named: Named,
     fractions: Mapping[str, float],
     seed: int,
     class_names: Sequence[str] | None = None,
+    test_ids: Path | None = None,
 ) -> dict[str, BoxTable]:
     """Read train, val and test: as named, as found, or cut from the training images.
 
-    Images of val and test are left out of train, and told.
+    Images of val and test are left out of train, and told. With `test_ids` the test split is those of the
+    training images.
 
     Raises:
         FileNotFoundError: there is no training split.
-        ValueError: nothing is left to train on.
+        ValueError: a fraction is not within (0, 1); nothing is left to train on; or both `test_ids` and a
+            test split are named.
     """
-    free = reader.files.keys() - {named.get("train")}  # val, named to train on, is not measured as well
-    found = {split: named.get(split) or (split if split in free else None) for split in SPLITS}
-    if not found["train"]:
-        if "all" not in reader.files:
-            raise FileNotFoundError(
-                f"no training split in data.root={reader.root}, only {', '.join(reader.files)}; "
-                "name one with data.train="
-            )
-        found["train"] = "all"
-    tables: dict[str, BoxTable] = {}
-    for split, name in found.items():
-        if name:
-            tables[split] = reader.read(split, name, class_names)
-            class_names = class_names or tables[split].class_names
-    tables["train"] = _leave_out(tables)
+    for split, fraction in fractions.items():
+        if not 0 < fraction < 1:
+            raise ValueError(f"data.{split}_fraction must be in (0, 1), got {fraction}")
+    _check_ids(reader, named, test_ids)
+    train = named["train"] or _training(reader)
+    used = reader.sources("train", train)
+    free = [split for split, files in reader.files.items() if not set(files) & set(used)]
+    tables = {"train": reader.read("train", train, class_names)}  # what is trained on is not measured as well
+    for split in ("val", "test"):
+        names = named[split] or ([split] if split in free else [])
+        if split == "test" and test_ids:
+            tables["train"], tables["test"] = cut_ids(tables["train"], test_ids)
+        elif names:
+            tables[split] = reader.read(split, names, class_names or tables["train"].class_names)
+    if not len(tables["train"]):
+        raise ValueError(f"data.test_ids={test_ids} lists all training images: nothing is left to train on")
+    tables["train"] = leave_out(tables)
     missing = [split for split in SPLITS if split not in tables]
     if missing:
         whole = tables["train"]
@@ -57,51 +62,64 @@ def read_splits(
 
 
 def read_one(
-    reader: Reader, split: str, name: str | None, class_names: Sequence[str] | None = None
+    reader: Reader,
+    split: str,
+    named: Named,
+    class_names: Sequence[str] | None = None,
+    test_ids: Path | None = None,
 ) -> dict[str, BoxTable]:
     """Read only one split, as named, as found, or else the whole of a set that has no splits, and tell it.
 
+    With `test_ids`, test is those of the training images.
+
     Raises:
         FileNotFoundError: the folder has several splits, but not this one.
+        ValueError: both `test_ids` and a test split are named.
     """
-    found = name or (split if split in reader.files else None)
-    if not found:
+    _check_ids(reader, named, test_ids)
+    names = named[split]
+    if split == "test" and test_ids:
+        names = named["train"] or _training(reader)
+        table = cut_ids(reader.read("train", names, class_names), test_ids)[1]
+    elif names or split in reader.files:
+        table = reader.read(split, names or [split], class_names)
+    else:
         if "all" not in reader.files and len(reader.files) > 1:
             raise FileNotFoundError(
                 f"no {split} split in data.root={reader.root}, only {', '.join(reader.files)}; "
                 f"name one with data.{split}="
             )
         whole = "all" if "all" in reader.files else next(iter(reader.files))
-        table = reader.read(split, whole, class_names)
-        tell(table.problems, f"no {split} split: the whole set is measured", [str(reader.root)])
-    else:
-        table = reader.read(split, found, class_names)
-    if reader.format == "coco" and (name or len(reader.files) > 1):
+        table = reader.read(split, [whole], class_names)
+        if not reader.lone:
+            tell(table.problems, f"no {split} split: the whole set is measured", [str(reader.root)])
+    if reader.format == "coco" and (names or len(reader.files) > 1 or reader.lone):
         table.problems.pop(UNLISTED, None)  # a file that was not read may list them
     return {split: table}
 
 
-def image_paths(table: BoxTable) -> list[str]:
-    """Full path of each image, by which those of two tables are compared."""
-    folder = table.folder.resolve()
-    return [f"{folder}/{file}" for file in table.files.tolist()]
-
-
-def _leave_out(tables: Mapping[str, BoxTable]) -> BoxTable:
-    """Give train without the images of val and test."""
-    train = tables["train"]
-    held = {path for split in ("val", "test") if split in tables for path in image_paths(tables[split])}
-    kept = np.array([path not in held for path in image_paths(train)], dtype=np.bool_)
-    if kept.all():
-        return train
-    if not kept.any():
-        raise ValueError(
-            f"each of the {len(train)} training images is one of val or test too, so nothing is left to train "
-            "on; name other files with data.train=, data.val= and data.test="
+def _training(reader: Reader) -> list[str]:
+    """Name of the training split that a folder has."""
+    name = next((name for name in ("train", "all") if name in reader.files), None)
+    if name is None:
+        raise FileNotFoundError(
+            f"no training split in data.root={reader.root}, only {', '.join(reader.files)}; "
+            "name one with data.train="
         )
-    problems = dict(train.problems)
-    tell(problems, "image of val or test left out of train", train.files[~kept].tolist())
-    return replace(train.take(np.flatnonzero(kept)), problems=problems)
+    return [name]
+
+
+def _check_ids(reader: Reader, named: Named, test_ids: Path | None) -> None:
+    if test_ids and named["test"]:
+        raise ValueError(
+            f"data.test_ids={test_ids} and data.test={','.join(named['test'])} both set the test split; "
+            "leave one out"
+        )
+    if test_ids and reader.format != "coco":
+        raise ValueError(
+            f"data.test_ids={test_ids} needs COCO's image ids; data.root={reader.root} holds "
+            f"{reader.format.upper()} annotations"
+        )
 
 
 def licence(root: Path) -> str | None:
@@ -111,39 +129,3 @@ def licence(root: Path) -> str | None:
             lines = [line.strip() for line in (root / name).read_text(errors="replace").splitlines()]
             return next((line for line in lines if line), None)
     return None
-
-
-def merge_problems(tables: Mapping[str, BoxTable]) -> dict[str, list[str]]:
-    """Give all tables' problems, each place once; an image that any of them lists has its annotation."""
-    listed = {path for table in tables.values() for path in image_paths(table)}
-    merged: dict[str, dict[str, None]] = {}
-    for table in tables.values():
-        folder = table.folder.resolve()
-        for reason, places in table.problems.items():
-            if reason == UNLISTED:
-                places = [place for place in places if f"{folder}/{place}" not in listed]
-            merged.setdefault(reason, {}).update(dict.fromkeys(places))
-    return {reason: list(places) for reason, places in merged.items() if places}
-
-
-def align(table: BoxTable, class_names: Sequence[str]) -> BoxTable:
-    """Give the table with its labels counted in `class_names`, matched by name, not by number.
-
-    Raises:
-        ValueError: the two sets of names differ; both are listed.
-    """
-    if table.class_names == tuple(class_names):
-        return table
-    if set(table.class_names) != set(class_names):
-        raise ValueError(
-            f"the classes of {table.folder} are [{', '.join(table.class_names)}], "
-            f"but the model or the training split has [{', '.join(class_names)}]"
-        )
-    order = np.array([list(class_names).index(name) for name in table.class_names], dtype=np.int32)
-    ids = np.argsort(order)
-    return replace(
-        table,
-        labels=order[table.labels],
-        class_names=tuple(class_names),
-        category_ids=tuple(table.category_ids[index] for index in ids),
-    )
