@@ -176,12 +176,11 @@ class DetectionData(DataModule):
         )
         self.root = reader.root
         named = {part: as_names(files) for part, files in zip(SPLITS, (train, val, test), strict=True)}
-        ids = Path(test_ids) if test_ids else None
         if split:
-            tables = read_one(reader, split, named, class_names, ids)
+            tables = read_one(reader, split, named, class_names, test_ids)
         else:
             fractions = {"val": val_fraction, "test": test_fraction}
-            tables = read_splits(reader, named, fractions, seed, class_names, ids)
+            tables = read_splits(reader, named, fractions, seed, class_names, test_ids)
         names = tuple(class_names) if class_names else next(iter(tables.values())).class_names
         self.tables = {part: align(table, names) for part, table in tables.items()}
         self.class_names = names

@@ -103,10 +103,13 @@ class Reader(NamedTuple):
 
     def _named(self, name: str) -> Path:
         folder = self.root / "annotations"
-        places = [Path(name), self.root / name]
-        if self.format == "coco":
-            places += [folder / name, folder / f"instances_{name}.json", folder / f"{name}.json"]
-        for path in places:
+        places = {
+            "coco": [Path(name), self.root / name, folder / name]
+            + [folder / f"{start}{name}.json" for start in ("", "instances_")],
+            "voc": [Path(name), self.root / name, self.root / "ImageSets" / "Main" / f"{name}.txt"],
+            "yolo": [self.root / name, self.root / "images" / name, Path(name)],
+        }
+        for path in places[self.format]:
             if path.is_file() or (self.format == "yolo" and path.is_dir()):
                 return path
         raise FileNotFoundError(
@@ -141,7 +144,8 @@ def open_reader(
     if format is not None and format not in FORMATS:
         raise ValueError(f"data.format must be one of {list(FORMATS)}, got {format!r}")
     if root and not root.is_dir():
-        raise FileNotFoundError(f"no folder at data.root={root}")
+        way_out = "; name the folder that it lies in" if root.is_file() else ""
+        raise FileNotFoundError(f"no folder at data.root={root}{way_out}")
     if annotations:
         return _lone_reader(Path(annotations), root, format, images, classes, pictures)
     if root is None:

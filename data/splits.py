@@ -23,7 +23,7 @@ def read_splits(
     fractions: Mapping[str, float],
     seed: int,
     class_names: Sequence[str] | None = None,
-    test_ids: Path | None = None,
+    test_ids: str | None = None,
 ) -> dict[str, BoxTable]:
     """Read train, val and test: as named, as found, or cut from the training images.
 
@@ -38,19 +38,18 @@ def read_splits(
     for split, fraction in fractions.items():
         if not 0 < fraction < 1:
             raise ValueError(f"data.{split}_fraction must be in (0, 1), got {fraction}")
-    _check_ids(reader, named, test_ids)
+    ids_file = _ids_file(reader, named, test_ids)
     train = named["train"] or _training(reader)
-    used = reader.sources("train", train)
-    free = [split for split, files in reader.files.items() if not set(files) & set(used)]
-    tables = {"train": reader.read("train", train, class_names)}  # what is trained on is not measured as well
+    tables = {"train": reader.read("train", train, class_names)}
     for split in ("val", "test"):
-        names = named[split] or ([split] if split in free else [])
-        if split == "test" and test_ids:
-            tables["train"], tables["test"] = cut_ids(tables["train"], test_ids)
+        found = split in reader.files and not _trained_on(reader, split, train)  # else it is cut from train
+        names = named[split] or ([split] if found else [])
+        if split == "test" and ids_file:
+            tables["train"], tables["test"] = cut_ids(tables["train"], ids_file)
         elif names:
             tables[split] = reader.read(split, names, class_names or tables["train"].class_names)
     if not len(tables["train"]):
-        raise ValueError(f"data.test_ids={test_ids} lists all training images: nothing is left to train on")
+        raise ValueError(f"data.test_ids={ids_file} lists all training images: nothing is left to train on")
     tables["train"] = leave_out(tables)
     missing = [split for split in SPLITS if split not in tables]
     if missing:
@@ -66,7 +65,7 @@ def read_one(
     split: str,
     named: Named,
     class_names: Sequence[str] | None = None,
-    test_ids: Path | None = None,
+    test_ids: str | None = None,
 ) -> dict[str, BoxTable]:
     """Read only one split, as named, as found, or else the whole of a set that has no splits, and tell it.
 
@@ -74,14 +73,19 @@ def read_one(
 
     Raises:
         FileNotFoundError: the folder has several splits, but not this one.
-        ValueError: both `test_ids` and a test split are named.
+        ValueError: it is one that `named` trains on, or both `test_ids` and a test split are named.
     """
-    _check_ids(reader, named, test_ids)
+    ids_file = _ids_file(reader, named, test_ids)
     names = named[split]
-    if split == "test" and test_ids:
+    if split == "test" and ids_file:
         names = named["train"] or _training(reader)
-        table = cut_ids(reader.read("train", names, class_names), test_ids)[1]
+        table = cut_ids(reader.read("train", names, class_names), ids_file)[1]
     elif names or split in reader.files:
+        if not names and named["train"] and _trained_on(reader, split, named["train"]):
+            raise ValueError(
+                f"the {split} split is part of data.train={','.join(named['train'])}, so it does not measure what "
+                f"was learned; name another with data.{split}="
+            )
         table = reader.read(split, names or [split], class_names)
     else:
         if "all" not in reader.files and len(reader.files) > 1:
@@ -109,17 +113,26 @@ def _training(reader: Reader) -> list[str]:
     return [name]
 
 
-def _check_ids(reader: Reader, named: Named, test_ids: Path | None) -> None:
-    if test_ids and named["test"]:
+def _trained_on(reader: Reader, split: str, train: Sequence[str]) -> bool:
+    return bool(set(reader.files[split]) & set(reader.sources("train", train)))
+
+
+def _ids_file(reader: Reader, named: Named, test_ids: str | None) -> Path | None:
+    """The file of ids, which may lie in the root; checked that test is not set in another way too."""
+    if test_ids is None:
+        return None
+    if named["test"]:
         raise ValueError(
             f"data.test_ids={test_ids} and data.test={','.join(named['test'])} both set the test split; "
             "leave one out"
         )
-    if test_ids and reader.format != "coco":
+    if reader.format != "coco":
         raise ValueError(
             f"data.test_ids={test_ids} needs COCO's image ids; data.root={reader.root} holds "
             f"{reader.format.upper()} annotations"
         )
+    below = reader.root / test_ids
+    return below if below.is_file() and not Path(test_ids).is_file() else Path(test_ids)
 
 
 def licence(root: Path) -> str | None:

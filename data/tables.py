@@ -190,9 +190,11 @@ def read_ids(path: Path) -> NDArray[np.int64]:
     ids: list[int] = []
     for number, line in enumerate(lines, start=1):
         try:
-            ids += [int(line)] if line.strip() else []
-        except ValueError:
-            raise ValueError(f"{path}:{number}: an image id must be a whole number, got {line!r}") from None
+            ids += [int(np.int64(int(line)))] if line.strip() else []
+        except (ValueError, OverflowError):
+            raise ValueError(
+                f"{path}:{number}: an image id must be a whole number of 64 bits, got {line!r}"
+            ) from None
     if not ids:
         raise ValueError(f"data.test_ids={path} lists no image id")
     return np.unique(np.array(ids, dtype=np.int64))

@@ -43,6 +43,8 @@ def read_yolo(layout: YoloLayout, source: Path, *, clean: bool = True) -> BoxTab
         FileNotFoundError: there is no such source, or it has no image, or none of them has a label file.
         ValueError: no line can be read, a class has no name, or no box lies in its image.
     """
+    if not source.exists():
+        raise FileNotFoundError(f"no images and no list of them at {source}, which {layout.source} names")
     images = list_images(source, layout.root)
     problems = {reason: list(places) for reason, places in layout.problems.items()}
     tell(problems, "image file missing", images.missing)
@@ -121,7 +123,7 @@ def list_images(source: Path, root: Path) -> _Images:
     """Find the images of a folder, searched below, or of a list; paths in a list count from it or from `root`.
 
     Raises:
-        FileNotFoundError: there is neither a folder nor a file at `source`, or none of its images is there.
+        FileNotFoundError: it has no image, or none of those listed is there.
     """
     if source.is_dir():
         files = [
@@ -133,9 +135,9 @@ def list_images(source: Path, root: Path) -> _Images:
         if not files:
             raise FileNotFoundError(f"no images in {source}")
         return _Images(source, sorted(os.path.relpath(file, source) for file in files), [])
-    if not source.is_file():
-        raise FileNotFoundError(f"no folder of images and no list of them at {source}")
     lines = [line.strip().replace("\\", "/") for line in source.read_text("utf-8-sig").splitlines()]
+    if not any(lines):
+        raise FileNotFoundError(f"{source} lists no images")
     found, missing = [], []
     for line in dict.fromkeys(filter(None, lines)):
         # CVAT writes data/obj_train_data/a.jpg, where no folder is called data
@@ -146,7 +148,7 @@ def list_images(source: Path, root: Path) -> _Images:
         else:
             found.append(os.path.abspath(path))
     if not found:
-        raise FileNotFoundError(f"none of the {len(missing)} images of {source} is there, e.g. {missing[:1]}")
+        raise FileNotFoundError(f"none of the {len(missing)} images of {source} is there, e.g. {missing[0]}")
     folder = os.path.commonpath([os.path.dirname(path) for path in found])
     return _Images(Path(folder), [os.path.relpath(path, folder) for path in found], missing)
 
