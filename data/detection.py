@@ -18,8 +18,10 @@ from mbapps.predictions import Detections
 
 from .base import SPLITS, DataModule, stack_images
 from .boxes import read_row, scale_boxes
-from .splits import align, licence, merge_problems, open_reader, read_one, read_splits
+from .readers import as_classes, as_names, open_reader
+from .splits import licence, read_one, read_splits
 from .synthetic import synthetic_root
+from .tables import align, merge_problems
 from .transforms import DetectionTransform
 
 
@@ -116,10 +118,14 @@ class DetectionData(DataModule):
 
     Args:
         root: folder of the data; None is the synthetic set, rendered on first use.
-        format: "coco" or "voc"; None looks for both.
-        train, val, test: a COCO json, a VOC list of names, or the name of a split of `root`; None takes the
-            split of that name, or else a fraction of the training images.
+        format: "coco", "voc" or "yolo"; None looks for them.
+        train, val, test: a COCO json, a VOC list of names, a YOLO folder or list of images, or the name of a
+            split of `root`; several are pooled. None takes the split of that name, or else a fraction of the
+            training images.
+        test_ids: text file of COCO image ids: those of the training images are test.
+        annotations: a lone COCO json that is the whole set; `root`, if given, is then where its images are.
         images: folder of the images, where it is not where the format has it (COCO only).
+        classes: the only ones to be read, by name; they become `class_names` in this order. None reads all.
         val_fraction, test_fraction: cut at random from the training images where a split is missing.
         image_size: side of the square input, px.
         augment: arguments of DetectionTransform, or None for none.
@@ -127,6 +133,8 @@ class DetectionData(DataModule):
             classes: there objects of other names are dropped and counted.
         split: the only one to be read, as measuring needs it; a set without that split is read whole. None
             reads all three.
+        pictures: False reads the truth of one split as it is written, bad boxes too, to score answers from
+            elsewhere: of COCO no image is looked at, and `picture` may find none.
         num_classes: not used with data; it serves `info` where there are none.
         batch_size, num_workers, seed, max_broken: as in DataModule.
     """
@@ -137,15 +145,19 @@ class DetectionData(DataModule):
         root: str | None,
         image_size: int,
         format: str | None = None,
-        train: str | None = None,
-        val: str | None = None,
-        test: str | None = None,
+        train: str | Sequence[str] | None = None,
+        val: str | Sequence[str] | None = None,
+        test: str | Sequence[str] | None = None,
+        test_ids: str | None = None,
+        annotations: str | None = None,
         images: str | None = None,
+        classes: str | Sequence[str] | None = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         augment: Mapping[str, Any] | None = None,
         class_names: Sequence[str] | None = None,
         split: str | None = None,
+        pictures: bool = True,
         num_classes: int | None = None,
         batch_size: int = 8,
         num_workers: int | None = None,
@@ -153,22 +165,22 @@ class DetectionData(DataModule):
         max_broken: float = 0.01,
     ):
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, max_broken=max_broken)
-        fractions = {"val": val_fraction, "test": test_fraction}
-        for part, fraction in fractions.items():
-            if not 0 < fraction < 1:
-                raise ValueError(f"data.{part}_fraction must be in (0, 1), got {fraction}")
         if split is not None and split not in SPLITS:
             raise ValueError(f"split must be one of {list(SPLITS)}, got {split!r}")
         self.image_size = image_size
-        self.root = Path(root) if root else synthetic_root("detection")
-        if not self.root.is_dir():
-            raise FileNotFoundError(f"no folder at data.root={root}")
-        named = {"train": train, "val": val, "test": test}
-        reader = open_reader(self.root, format, images)
+        if split is None and not pictures:
+            raise ValueError("pictures=False is for measuring one split; name it with split=")
+        place = Path(root) if root else None if annotations else synthetic_root("detection")
+        reader = open_reader(
+            place, format, images, annotations=annotations, classes=as_classes(classes), pictures=pictures
+        )
+        self.root = reader.root
+        named = {part: as_names(files) for part, files in zip(SPLITS, (train, val, test), strict=True)}
         if split:
-            tables = read_one(reader, split, named[split], class_names)
+            tables = read_one(reader, split, named, class_names, test_ids)
         else:
-            tables = read_splits(reader, named, fractions, seed, class_names)
+            fractions = {"val": val_fraction, "test": test_fraction}
+            tables = read_splits(reader, named, fractions, seed, class_names, test_ids)
         names = tuple(class_names) if class_names else next(iter(tables.values())).class_names
         self.tables = {part: align(table, names) for part, table in tables.items()}
         self.class_names = names

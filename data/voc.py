@@ -8,10 +8,9 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-from PIL import Image
 
 from mbapps.batches import BoxTable
-from mbapps.images import IMAGE_SUFFIXES
+from mbapps.images import IMAGE_SUFFIXES, read_size
 
 from .boxes import clean_boxes, gather, list_files, tell
 from .coco import split_name
@@ -19,8 +18,6 @@ from .coco import split_name
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 XML_FOLDERS = ("Annotations", "annotations")
 IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
-TURNED = range(5, 9)  # EXIF orientations that swap height and width
-ORIENTATION = 0x0112
 
 
 class _Object(NamedTuple):
@@ -217,16 +214,6 @@ def _number(text: str | None) -> float:
         return float("nan")
 
 
-def _size_of(path: Path) -> tuple[int, int]:
-    """Height and width of the upright image from its header; 0, 0 where that can't be read."""
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(ORIENTATION) in TURNED
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except (OSError, SyntaxError, ValueError):
-        return 0, 0
-
-
 def _table(
     folder: Path,
     kept: dict[str, tuple[int, _Annotation]],
@@ -238,7 +225,7 @@ def _table(
     for row, (file, (_, annotation)) in enumerate(kept.items()):
         size = annotation.size
         if min(size) <= 0:
-            size = _size_of(folder / file)
+            size = read_size(folder / file)
             tell(problems, "size read from the image" if min(size) else "size unknown", [file])
         sizes.append(size)
         for item in annotation.objects:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from mbapps.files import replacing
 
@@ -15,6 +15,8 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm"}
 )
 GREY = 127  # what transforms fill in: the value that Normalize turns to zero
+TURNED = range(5, 9)  # EXIF orientations that swap height and width
+EXIF_KEYS = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}  # where a PNG's header has one
 MAX_PIXELS = 200_000_000  # larger files are refused: a small file can unpack to fill the memory
 
 Image.MAX_IMAGE_PIXELS = (
@@ -50,6 +52,20 @@ def read_image(path: str | Path) -> UInt8Image:
         raise
     except (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError) as error:
         raise BrokenImageError(f"{path}: {str(error) or type(error).__name__}") from error
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of the upright image from its header, not decoded; 0, 0 where that can't be read.
+
+    Of a PNG an orientation that stands behind the pixels is not seen: reaching it means decoding them.
+    """
+    try:
+        with Image.open(path) as image:
+            late = image.format == "PNG" and not EXIF_KEYS & image.info.keys()
+            turned = not late and image.getexif().get(ExifTags.Base.Orientation) in TURNED
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError):
+        return 0, 0
 
 
 def _to_rgb(image: Image.Image) -> UInt8Image:

@@ -131,7 +131,11 @@ def test_other_classes_are_an_error_that_lists_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"format": "yolo9"}, ValueError, r"data.format must be one of \['coco', 'voc'\], got 'yolo9'"),
+        (
+            {"format": "yolo9"},
+            ValueError,
+            r"data.format must be one of \['coco', 'voc', 'yolo'\], got 'yolo9'",
+        ),
         ({"format": "voc"}, FileNotFoundError, "no voc annotations in data.root="),
         ({"num_classes": 3}, ValueError, "data.num_classes=3, but the data has 2: cat, dog"),
         ({"val": "nowhere"}, FileNotFoundError, "'nowhere' is neither a split of .* nor a file"),
@@ -149,7 +153,9 @@ def test_bad_arguments(
 def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no folder at data\.root="):
         make(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"no annotations in data\.root=.*looked for COCO .* and VOC"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no annotations in data\.root=.*looked for COCO .*VOC .*YOLO"
+    ):
         make(tmp_path)
 
 
