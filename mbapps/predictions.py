@@ -69,7 +69,8 @@ class Detections:
 
     def above(self, score_thresh: float | Sequence[float]) -> Detections:
         """Those at or above one threshold, or above the threshold of their class ([K])."""
-        thresholds = np.broadcast_to(np.asarray(score_thresh, dtype=np.float32), (len(self.class_names),))
+        thresholds = np.asarray(score_thresh, dtype=self.scores.dtype)  # rounded as the scores are
+        thresholds = np.broadcast_to(thresholds, (len(self.class_names),))
         keep = self.scores >= thresholds[self.labels]
         return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep])
 
