@@ -18,7 +18,8 @@ from mbapps.predictions import Detections
 
 from .base import SPLITS, DataModule, stack_images
 from .boxes import read_row, scale_boxes
-from .splits import align, licence, merge_problems, open_reader, read_one, read_splits
+from .readers import open_annotations, open_reader
+from .splits import align, licence, merge_problems, read_one, read_splits
 from .synthetic import synthetic_root
 from .transforms import DetectionTransform
 
@@ -119,6 +120,7 @@ class DetectionData(DataModule):
         format: "coco" or "voc"; None looks for both.
         train, val, test: a COCO json, a VOC list of names, or the name of a split of `root`; None takes the
             split of that name, or else a fraction of the training images.
+        annotations: a lone COCO json that is the whole set; `root`, if given, is then where its images are.
         images: folder of the images, where it is not where the format has it (COCO only).
         val_fraction, test_fraction: cut at random from the training images where a split is missing.
         image_size: side of the square input, px.
@@ -127,6 +129,8 @@ class DetectionData(DataModule):
             classes: there objects of other names are dropped and counted.
         split: the only one to be read, as measuring needs it; a set without that split is read whole. None
             reads all three.
+        pictures: False reads the truth of one split as it is written, bad boxes too, to score answers from
+            elsewhere: of COCO no image is looked at, and `picture` may find none.
         num_classes: not used with data; it serves `info` where there are none.
         batch_size, num_workers, seed, max_broken: as in DataModule.
     """
@@ -140,12 +144,14 @@ class DetectionData(DataModule):
         train: str | None = None,
         val: str | None = None,
         test: str | None = None,
+        annotations: str | None = None,
         images: str | None = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         augment: Mapping[str, Any] | None = None,
         class_names: Sequence[str] | None = None,
         split: str | None = None,
+        pictures: bool = True,
         num_classes: int | None = None,
         batch_size: int = 8,
         num_workers: int | None = None,
@@ -160,11 +166,22 @@ class DetectionData(DataModule):
         if split is not None and split not in SPLITS:
             raise ValueError(f"split must be one of {list(SPLITS)}, got {split!r}")
         self.image_size = image_size
-        self.root = Path(root) if root else synthetic_root("detection")
-        if not self.root.is_dir():
+        if split is None and not pictures:
+            raise ValueError("pictures=False is for measuring one split; name it with split=")
+        if root and not Path(root).is_dir():
             raise FileNotFoundError(f"no folder at data.root={root}")
         named = {"train": train, "val": val, "test": test}
-        reader = open_reader(self.root, format, images)
+        if annotations:
+            reader = open_annotations(
+                Path(annotations), Path(root) if root else None, format, images, pictures=pictures
+            )
+            if split:
+                named[split] = named[split] or "all"
+        else:
+            reader = open_reader(
+                Path(root) if root else synthetic_root("detection"), format, images, pictures=pictures
+            )
+        self.root = reader.root
         if split:
             tables = read_one(reader, split, named[split], class_names)
         else:

@@ -1,11 +1,10 @@
-"""Which split comes from where: the format, the files of a folder, what is cut or left out, and the classes."""
+"""Which split comes from where: the files of a folder, what is cut or left out, and the classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,83 +12,9 @@ from mbapps.batches import BoxTable
 
 from .base import SPLITS, split_rows
 from .boxes import tell
-from .coco import coco_files, image_folder, read_coco
-from .voc import read_voc, voc_splits
+from .readers import Reader
 
-FORMATS = ("coco", "voc")
 UNLISTED = "image without annotation"
-UNKNOWN = "object of unknown class"
-
-
-class Reader(NamedTuple):
-    """Files of the splits that a folder has, and how to read one: `load(file, class names or None)`."""
-
-    root: Path
-    format: str
-    files: Mapping[str, Sequence[Path | None]]  # several where more than one file is of the same split
-    load: Callable[[Path | None, Sequence[str] | None], BoxTable]
-
-    def read(self, key: str, name: str, class_names: Sequence[str] | None = None) -> BoxTable:
-        """Read a split or a file by its name, asked for by data.<key>.
-
-        Raises:
-            FileNotFoundError: it is neither a split of the folder nor a file.
-            ValueError: two files are of this split.
-        """
-        files = self.files.get(name) or [_named_file(name, self.root)]
-        if len(files) > 1:
-            raise ValueError(
-                f"{' and '.join(map(str, files))} are all of the split {name!r}; name one with data.{key}="
-            )
-        return self.load(files[0], class_names)
-
-
-def open_reader(root: Path, format: str | None, images: str | None) -> Reader:
-    """Find out what annotations a folder has, if `format` does not say so.
-
-    Raises:
-        FileNotFoundError: it has none, or none of that format.
-        ValueError: it has both, or `images` is given for VOC.
-    """
-    if format is not None and format not in FORMATS:
-        raise ValueError(f"data.format must be one of {list(FORMATS)}, got {format!r}")
-    coco = coco_files(root) if format != "voc" else {}
-    voc = voc_splits(root) if format != "coco" else {}
-    if coco and voc:
-        raise ValueError(
-            f"data.root={root} holds both COCO and VOC annotations; choose with data.format=coco or voc"
-        )
-    if not coco and not voc:
-        if format:
-            raise FileNotFoundError(f"no {format} annotations in data.root={root}")
-        raise FileNotFoundError(
-            f"no annotations in data.root={root}; looked for COCO (annotations/*.json, "
-            "<split>/_annotations.coco.json) and VOC (Annotations/*.xml, or xml beside images)"
-        )
-    if coco:
-        return Reader(root, "coco", coco, lambda file, _: _read_coco(root, file, images))
-    if images:
-        raise ValueError(f"data.images={images} is for COCO only; data.root={root} holds VOC annotations")
-    return Reader(
-        root, "voc", {name: [file] for name, file in voc.items()},
-        lambda file, class_names: _read_voc(root, file, class_names),
-    )  # fmt: skip
-
-
-def _read_coco(root: Path, file: Path | None, images: str | None) -> BoxTable:
-    assert file is not None
-    return read_coco(file, Path(images) if images else image_folder(root, file))
-
-
-def _read_voc(root: Path, file: Path | None, class_names: Sequence[str] | None) -> BoxTable:
-    table = read_voc(root, file, class_names)
-    if not len(table.boxes) and UNKNOWN in table.problems:
-        theirs = sorted({place.rpartition(": ")[2] for place in table.problems[UNKNOWN]})
-        raise ValueError(
-            f"the classes of {file or root} are [{', '.join(theirs)}], "
-            f"but the model has [{', '.join(class_names or ())}]: none is in both"
-        )
-    return table
 
 
 def read_splits(
@@ -177,13 +102,6 @@ def _leave_out(tables: Mapping[str, BoxTable]) -> BoxTable:
     problems = dict(train.problems)
     tell(problems, "image of val or test left out of train", train.files[~kept].tolist())
     return replace(train.take(np.flatnonzero(kept)), problems=problems)
-
-
-def _named_file(name: str, root: Path) -> Path:
-    for path in (Path(name), root / name, root / "annotations" / name):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"{name!r} is neither a split of {root} nor a file")
 
 
 def licence(root: Path) -> str | None:

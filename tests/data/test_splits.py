@@ -57,8 +57,8 @@ def names(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{row}.jpg" for row in range(count)]
 
 
-def make(root: Path, **settings: Any) -> DetectionData:
-    return DetectionData(root=str(root), image_size=32, num_workers=0, **settings)
+def make(root: Path | None, **settings: Any) -> DetectionData:
+    return DetectionData(root=str(root) if root else None, image_size=32, num_workers=0, **settings)
 
 
 def sizes(data: DetectionData) -> dict[str, int]:
@@ -248,3 +248,49 @@ def test_the_fingerprint_knows_labels_and_classes(tmp_path: Path) -> None:
         write_coco(tmp_path / str(number), "instances_train", names("a", 8), classes=classes)
         prints.add(make(tmp_path / str(number)).lineage()["fingerprint"])
     assert len(prints) == 4
+
+
+def test_annotations_alone_are_the_whole_set(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, "instances_val2014", names("a", 10), folder="val2014")
+    write_coco(tmp_path, "instances_train2014", names("b", 4), folder="train2014")
+    data = make(None, annotations=str(path))
+    assert sizes(data) == {"train": 8, "val": 1, "test": 1}
+    assert data.truth("train").folder == tmp_path / "val2014"
+    assert data.root == tmp_path
+    whole = make(None, annotations=str(path), split="test")
+    assert sizes(whole) == {"test": 10}
+    assert whole.problems() == {}  # it is what was asked for
+    with pytest.raises(FileNotFoundError, match=r"no file at data\.annotations=.*nowhere\.json"):
+        make(None, annotations=str(tmp_path / "nowhere.json"))
+    with pytest.raises(
+        ValueError, match=r"data\.annotations=.* is a COCO json, but data\.format=voc; leave one"
+    ):
+        make(None, annotations=str(path), format="voc")
+
+
+def test_annotations_alone_with_pictures_elsewhere(tmp_path: Path) -> None:
+    path = write_coco(tmp_path / "here", "instances_val2014", names("a", 3), folder="val2014")
+    lone = path.rename(tmp_path / "truth.json")
+    with pytest.raises(FileNotFoundError, match=r"none of the 3 images of .*truth\.json is in"):
+        make(None, annotations=str(lone), split="test")
+    photos = tmp_path / "here" / "val2014"
+    for root, images in ((photos, None), (None, str(photos)), (tmp_path / "here", str(photos))):
+        data = make(root, annotations=str(lone), split="test", images=images)
+        assert data.truth("test").folder == tmp_path / "here" / "val2014"
+
+
+def test_truth_without_pictures_is_as_written(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, "truth", names("a", 3))
+    content = json.loads(path.read_text())
+    content["annotations"][0]["bbox"] = [50, 30, 90, 90]  # beyond the edge
+    content["annotations"][1]["bbox"] = [5, 5, 0, 3]
+    path.write_text(json.dumps(content))
+    for file in (tmp_path / "images").iterdir():
+        file.unlink()
+    for root, lone in ((None, str(path)), (tmp_path, None)):
+        data = make(root, annotations=lone, split="test", pictures=False)
+        truth = data.truth("test")
+        assert truth.boxes.tolist() == [[50, 30, 140, 120], [5, 5, 5, 8], [2, 3, 22, 13]]
+        assert truth.folder == tmp_path / "images"  # for pictures of the report, if they are there
+    with pytest.raises(ValueError, match="pictures=False is for measuring one split; name it with split="):
+        make(tmp_path, pictures=False)
