@@ -42,7 +42,8 @@ class Results(NamedTuple):
 
     predictions: list[Detections]  # one per image row of the truth
     problems: dict[str, list[str]]  # as BoxTable has them
-    skipped: int  # boxes of images or categories that the truth does not list
+    boxes: int  # that count
+    skipped: int  # of images or categories that the truth does not list
 
 
 def read_results(path: str | Path, truth: BoxTable) -> Results:
@@ -88,7 +89,7 @@ def read_results(path: str | Path, truth: BoxTable) -> Results:
     cuts = np.searchsorted(image_rows[order], np.arange(1, len(truth)))
     parts = zip(*(np.split(column[order], cuts) for column in (boxes, scores, labels)), strict=True)
     predictions = [Detections(*part, truth.class_names) for part in parts]
-    return Results(predictions, problems, int((~kept).sum()))
+    return Results(predictions, problems, len(scores), int((~kept).sum()))
 
 
 def encode_results(truth: BoxTable, rows: Sequence[tuple[int, NDArray[Any], NDArray[Any], NDArray[Any]]]) -> bytes:
