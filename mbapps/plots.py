@@ -167,10 +167,10 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
     ax.tick_params(which="minor", length=0)
     ax.imshow(cells, aspect="equal", interpolation="nearest")
     letters = float(np.clip(side * 60, 6, 9))
-    for axis, rows_or_columns in ((ax.yaxis, rows), (ax.xaxis, columns)):
-        texts = [names[index] for index in rows_or_columns]
-        axis.set_ticks(np.arange(len(texts)), texts, fontsize=letters, parse_math=False)
-        axis.set_ticks(np.arange(len(texts) + 1) - 0.5, minor=True)
+    for set_ticks, classes in ((ax.set_yticks, rows), (ax.set_xticks, columns)):
+        texts = [names[index] for index in classes]
+        set_ticks(np.arange(len(texts)), texts, fontsize=letters, parse_math=False)
+        set_ticks(np.arange(len(texts) + 1) - 0.5, minor=True)
     ax.tick_params(axis="x", rotation=90)
     ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=2)
     ax.set_xlabel("answer", fontsize=9)

@@ -59,8 +59,8 @@ def _label(
 class Detections:
     """N boxes found in one image, best first."""
 
-    boxes: NDArray[np.float32]  # [N, 4] xyxy px of the original image
-    scores: NDArray[np.float32]  # [N] in [0, 1]
+    boxes: NDArray[np.floating[Any]]  # [N, 4] xyxy px of the original image
+    scores: NDArray[np.floating[Any]]  # [N] in [0, 1] where they are a head's
     labels: NDArray[np.int64]  # [N] rows of class_names
     class_names: Sequence[str]
 

@@ -151,8 +151,8 @@ class CocoMetric:
                 hits, of, shown = int(right[label]), int(boxes[label]), int(answers[label])
                 missed, false = int(counts[label, -1]), int(counts[-1, label])
                 table[name] = {
-                    "threshold": f"{thresholds[label]:.4g}", "boxes": of, "right": hits, "missed": missed,
-                    "taken for another": of - hits - missed, "false alarms": false,
+                    "threshold": f"{thresholds[label]:.4g}", "boxes": of, "right": hits,
+                    "taken for another": of - hits - missed, "missed": missed, "false alarms": false,
                     "precision": hits / shown if shown else None, "recall": hits / of if of else None,
                 }  # fmt: skip
         return table
@@ -168,12 +168,13 @@ class CocoMetric:
         wanted = np.bincount(truth.box_images()[~truth.crowd], minlength=len(truth))
         f1 = np.where(shown + wanted > 0, 2 * hits / np.maximum(shown + wanted, 1), 1.0)
         rows = {int(number): row for row, number in enumerate(self.truth.image_ids)}
+        order = np.lexsort((2 * hits - wanted - shown, f1))  # of equal ones, most wrong first
         return [
             (
                 rows[int(truth.image_ids[image])],
                 f"{truth.files[image]}: {hits[image]} of {wanted[image]} found, {shown[image] - hits[image]} false",
             )
-            for image in np.lexsort((2 * hits - wanted - shown, f1))[:count]  # of equal ones, most wrong first
+            for image in order[:count]
         ]
 
     def answer(self, row: int, score_thresh: float | Sequence[float]) -> Detections:

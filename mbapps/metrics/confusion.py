@@ -29,12 +29,13 @@ class Confusion(NamedTuple):
         """
         num_classes = len(self.names) - 1
         between = self.counts[:-1, :-1] * ~np.eye(num_classes, dtype=bool)
-        order = np.argsort(-between, axis=None, kind="stable")[:count]
+        shares = between / np.maximum(self.counts[:-1].sum(axis=1, keepdims=True), 1)
+        order = np.lexsort((-shares.ravel(), -between.ravel()))[:count]
         pairs = [divmod(int(place), num_classes) for place in order]
         return {
             f"{self.names[truth]} → {self.names[answer]}": {
                 "times": int(between[truth, answer]),
-                "share of truth": float(between[truth, answer] / self.counts[truth].sum()),
+                "share of truth": float(shares[truth, answer]),
             }
             for truth, answer in pairs
             if between[truth, answer]
@@ -77,7 +78,8 @@ def _take_best(detections: Rows, wanted: Rows) -> tuple[Rows, Rows]:
     """
     taken: list[Rows] = []
     while len(detections):
-        first = np.intersect1d(*(np.unique(side, return_index=True)[1] for side in (detections, wanted)))
+        first_of_detection = np.unique(detections, return_index=True)[1]
+        first = np.intersect1d(first_of_detection, np.unique(wanted, return_index=True)[1])
         taken.append(np.stack([detections[first], wanted[first]]))
         free = ~np.isin(detections, detections[first]) & ~np.isin(wanted, wanted[first])
         detections, wanted = detections[free], wanted[free]
@@ -102,5 +104,5 @@ def confuse(truth: BoxTable, found: Found, forgiven: NDArray[np.bool_], iou_thre
     false[detections] = False
     counts = np.zeros((background + 1, background + 1), dtype=np.int64)
     np.add.at(counts, (truth.labels[~truth.crowd], answers[~truth.crowd]), 1)
-    np.add.at(counts, (background, found.labels[false]), 1)
+    counts[background, :background] = np.bincount(found.labels[false], minlength=background)
     return Confusion(counts, (*truth.class_names, BACKGROUND))

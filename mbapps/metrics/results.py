@@ -23,6 +23,9 @@ TOLERANCE = 1.0  # px that a box may reach over its image's edge before it is to
 MUCH = 0.5  # share of boxes over the edge at which their form is in doubt
 
 
+Answer = tuple[int, NDArray[Any], NDArray[Any], NDArray[Any]]  # image row, boxes, scores, labels
+
+
 class _Entry(msgspec.Struct, gc=False):
     image_id: int | float  # 42.0 is what is left of 42 in many a data frame
     category_id: int | float
@@ -88,11 +91,11 @@ def read_results(path: str | Path, truth: BoxTable) -> Results:
     order = np.argsort(image_rows, kind="stable")
     cuts = np.searchsorted(image_rows[order], np.arange(1, len(truth)))
     parts = zip(*(np.split(column[order], cuts) for column in (boxes, scores, labels)), strict=True)
-    predictions = [Detections(*part, truth.class_names) for part in parts]
+    predictions = [Detections(xyxy, score, label, truth.class_names) for xyxy, score, label in parts]
     return Results(predictions, problems, len(scores), int((~kept).sum()))
 
 
-def encode_results(truth: BoxTable, rows: Sequence[tuple[int, NDArray[Any], NDArray[Any], NDArray[Any]]]) -> bytes:
+def encode_results(truth: BoxTable, rows: Sequence[Answer]) -> bytes:
     """Write answers as the content of a COCO results file, by rising image id, in full precision.
 
     Read again, it gives the same numbers: scores keep every digit, and so their ties.
@@ -163,8 +166,8 @@ def _fault(entry: Any) -> str:
     if not isinstance(entry, dict):
         return f"is {str(entry)[:60]!r}"
     if missing := [key for key in KEYS if key not in entry]:
-        other = next((kind for kind in ("segmentation", "keypoints") if kind in entry), None)
-        hint = f": these are {other} results, and detection takes boxes" if other and "bbox" in missing else ""
+        others = [kind for kind in ("segmentation", "keypoints") if kind in entry and "bbox" in missing]
+        hint = f": these are {others[0]} results, and detection takes boxes" if others else ""
         return f"has no {' and no '.join(missing)}{hint}"
     for key in KEYS[:2]:
         value = entry[key]
@@ -199,17 +202,18 @@ def _oddities(
     """What is counted as it stands, but may not be meant: boxes over the edge or twice, images without a box."""
     problems = {}
     far = np.where(truth.sizes > 0, truth.sizes, np.inf)[image_rows][:, ::-1]
-    over = (boxes[:, 2:] > far + TOLERANCE).any(axis=1)
-    if over.sum() > MUCH * len(over):
+    over = np.any(boxes[:, 2:] > far + TOLERANCE, axis=1)
+    if over.sum() > MUCH * len(boxes):
         problems["box in the results reaching over its image's edge: COCO wants x y width height in px"] = [
-            f"{over.sum()} of {len(over)} boxes of {path}"
+            f"{over.sum()} of {len(boxes)} boxes of {path}"
         ]
     order = np.lexsort((boxes[:, 0], scores, labels, image_rows))
     columns = np.column_stack([image_rows, labels, scores, boxes])[order]
     twice = order[1:][(columns[1:] == columns[:-1]).all(axis=1)]
     if len(twice):
         problems["box given twice in the results: the second counts as false"] = [
-            f"{truth.files[image_rows[row]]}: {truth.class_names[labels[row]]} {scores[row]:.4g}" for row in twice
+            f"{truth.files[image]}: {truth.class_names[label]} {score:.4g}"
+            for image, label, score in zip(image_rows[twice], labels[twice], scores[twice], strict=True)
         ]
     silent = np.bincount(image_rows, minlength=len(truth)) == 0
     if len(boxes) and silent.any():

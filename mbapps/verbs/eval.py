@@ -47,7 +47,7 @@ def run(cfg: DictConfig) -> None:
     numbers = {
         **scored.numbers, "images": images, "seconds": seconds, "images_per_second": images / seconds,
     }  # fmt: skip
-    results = write_results(folder, numbers, run_context() | scored.context)
+    results = write_results(folder, numbers, {**run_context(), **scored.context})
     sections = [
         *number_sections(numbers),
         *task_sections(scored.metric, numbers, scored.data, cfg.split, scored.thresholds),
