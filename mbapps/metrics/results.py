@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Sequence
 from itertools import starmap
@@ -119,7 +120,7 @@ def _read(path: Path) -> _Columns:
     if path.suffix.lower() != ".json":
         raise ValueError(f"predictions={path} must be a .json file for task=detection: COCO results, {FORM}")
     try:
-        content = path.read_bytes()
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except FileNotFoundError:
         raise FileNotFoundError(f"no results file at predictions={path}") from None
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 WORST = 12  # pictures of the worst images in the report
 LARGEST = 15  # confusions in its table
 SHOWN_PLACES = 5  # of each problem with the annotations
+OWN = "the model's own thresholds"
 CONFUSION = (
     "Each row is a true class and shows what its boxes were taken for, coloured by the row's share; the column "
     "background is what was missed, the row background what was made up. A box and an answer belong together at "
@@ -27,6 +29,7 @@ class Scored(NamedTuple):
     numbers: Mapping[str, Any]
     data: Any  # gives the pictures
     thresholds: float | Sequence[float]
+    chosen: str  # where the thresholds come from
     subtitle: str
     context: Mapping[str, Any]
     paths: Sequence[Path] = ()  # what was written on the way
@@ -50,7 +53,9 @@ def run(cfg: DictConfig) -> None:
     results = write_results(folder, numbers, {**run_context(), **scored.context})
     sections = [
         *number_sections(numbers),
-        *task_sections(scored.metric, numbers, scored.data, cfg.split, scored.thresholds),
+        *task_sections(
+            scored.metric, numbers, scored.data, cfg.split, scored.thresholds, chosen=scored.chosen
+        ),
     ]
     title = f"{app.task_name()}: evaluation"
     report = write_report(folder / "report.html", title, sections, subtitle=scored.subtitle)
@@ -76,8 +81,9 @@ def check(cfg: DictConfig, task: str) -> None:
         raise ValueError("save_predictions=true goes with model=; predictions= is such a file already")
     if cfg.predictions and not (cfg.data.annotations or cfg.data.root):
         raise ValueError("predictions= needs the truth: data.annotations=<COCO json> or data.root=<folder>")
-    if cfg.score_thresh is not None and not isinstance(cfg.score_thresh, (int, float)):
-        raise ValueError(f"score_thresh must be a number or null, got {cfg.score_thresh!r}")
+    thresh = cfg.score_thresh
+    if thresh is not None and (type(thresh) not in (int, float) or not math.isfinite(thresh)):
+        raise ValueError(f"score_thresh must be a number or null, got {thresh!r}")
 
 
 def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
@@ -100,14 +106,13 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
         paths.append(folder / "coco_results.json")
         with replacing(paths[0]) as temporary:
             temporary.write_bytes(encode_results(metric.truth, metric.rows))
-    thresholds = bundle.head_facts["thresholds"] or 0.5
-    return Scored(
-        metric, task.numbers[cfg.split], data,
-        thresholds if cfg.score_thresh is None else cfg.score_thresh,
-        f"{cfg.model} on the {cfg.split} split of {data.root}",
-        {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)},
-        paths,
-    )  # fmt: skip
+    thresholds, chosen = bundle.head_facts["thresholds"] or 0.5, OWN
+    if cfg.score_thresh is not None:
+        thresholds, chosen = cfg.score_thresh, f"score_thresh={cfg.score_thresh}"
+    subtitle = f"{cfg.model} on the {cfg.split} split of {data.root}"
+    context = {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)}
+    numbers = task.numbers[cfg.split]
+    return Scored(metric, numbers, data, thresholds, chosen, subtitle, context, paths)
 
 
 def score_file(cfg: DictConfig) -> Scored:
@@ -122,13 +127,15 @@ def score_file(cfg: DictConfig) -> Scored:
     print_problems({**truth.problems, **results.problems})
     metric = app.build(cfg.task.metric)(truth)
     metric.update(range(len(truth)), results.predictions)
-    numbers = {**metric.compute(), "boxes": results.boxes, "boxes_skipped": results.skipped}
-    thresholds = metric.best_thresholds() if cfg.score_thresh is None else cfg.score_thresh
+    numbers = {**metric.compute(), "answers": results.boxes, "answers_skipped": results.skipped}
+    if cfg.score_thresh is None:
+        thresholds, chosen = metric.best_thresholds(), "the thresholds of best F1 on these very answers"
+    else:
+        thresholds, chosen = cfg.score_thresh, f"score_thresh={cfg.score_thresh}"
     counts = {reason: len(places) for reason, places in results.problems.items()}
-    return Scored(
-        metric, numbers, data, thresholds, f"{cfg.predictions} against {data.source}",
-        {"data": data.lineage(), "predictions": str(cfg.predictions), "problems": counts},
-    )  # fmt: skip
+    context = {"data": data.lineage(), "predictions": str(cfg.predictions), "problems": counts}
+    subtitle = f"{cfg.predictions} against {data.source}"
+    return Scored(metric, numbers, data, thresholds, chosen, subtitle, context)
 
 
 def measure(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str) -> Any:
@@ -159,9 +166,14 @@ def number_sections(numbers: Mapping[str, Any]) -> list[Any]:
 
 
 def task_sections(
-    metric: Any, numbers: Mapping[str, Any], data: Any, split: str, thresholds: float | Sequence[float]
+    metric: Any,
+    numbers: Mapping[str, Any],
+    data: Any,
+    split: str,
+    thresholds: float | Sequence[float],
+    chosen: str = OWN,
 ) -> list[Any]:
-    """The task's own plots, and its worst images: truth on the left, answer on the right."""
+    """The task's own plots, what was taken for what, and the worst images: truth left, answer right."""
     import numpy as np
 
     from mbapps.sections import Pictures, Plot
@@ -171,15 +183,15 @@ def task_sections(
         image, truth = data.picture(split, row)
         pictures.append(np.concatenate([truth, metric.answer(row, thresholds).draw(image)], axis=1))
         captions.append(caption)
-    about = f"The images of the {split} split with the lowest F1 at the thresholds: truth left, answer right."
+    about = f"The images with the lowest F1 at {chosen}: truth left, answer right."
     return [
         *(Plot(title, figure) for title, figure in metric.plots(numbers).items()),
-        *confusion_sections(metric, thresholds),
+        *confusion_sections(metric, thresholds, chosen),
         Pictures("Worst images", pictures, captions, about),
     ]
 
 
-def confusion_sections(metric: Any, thresholds: float | Sequence[float]) -> list[Any]:
+def confusion_sections(metric: Any, thresholds: float | Sequence[float], chosen: str) -> list[Any]:
     """Which class was taken for which, of a metric that knows: as a drawing, and its largest in a table."""
     from mbapps.plots import confusion
     from mbapps.sections import Plot, Rows
@@ -190,7 +202,7 @@ def confusion_sections(metric: Any, thresholds: float | Sequence[float]) -> list
     return [
         Plot("Confusion", confusion(found.counts, found.names), CONFUSION),
         Rows("Largest confusions", found.largest(LARGEST)),
-        Rows("Right and wrong", metric.by_class(thresholds)),
+        Rows("Right and wrong", metric.by_class(thresholds), f"Boxes and answers at {chosen}."),
     ]
 
 
