@@ -141,44 +141,45 @@ def precision_recall(curves: Mapping[str, tuple[Floats, Floats]], ap: Mapping[st
 def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
     """Draw how often each class was taken for each, coloured by the share of its row: blue right, red wrong.
 
-    Rows and columns where nothing was counted are left out; of more than MAX_CELLS, those with the fewest
-    errors are too. Where there is room, the counts stand in their cells.
+    Classes that nowhere occur are left out; of more than MAX_CELLS, those with the fewest errors are too.
+    Where there is room, the counts stand in their cells.
 
     Args:
         counts: [N, N] truth by answer.
         names: N names; the last may be the background, which is never right.
     """
     errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
-    sides = []
-    for axis in (1, 0):
-        used = np.flatnonzero(counts.sum(axis=axis))
-        sides.append(np.sort(used[np.argsort(-errors[used], kind="stable")[:MAX_CELLS]]))
-    rows, columns = sides
-    shares = counts[rows] / np.maximum(counts[rows].sum(axis=1, keepdims=True), 1)
-    cells = np.zeros((len(rows), len(columns), 4))
-    right = rows[:, None] == columns
-    cells[..., :3] = np.where(right[..., None], *(_rgb(colour) for colour in (COLOURS[0], COLOURS[3])))
-    cells[..., 3] = np.sqrt(shares[:, columns])  # so that a rare confusion shows
+    used = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
+    if not len(used):
+        figure, (ax,) = new_figure(3.6, 1.0)
+        ax.set_title("nothing was counted", fontsize=10)
+        return figure
+    shown = np.sort(used[np.argsort(-errors[used], kind="stable")[:MAX_CELLS]])
+    shares = counts[shown] / np.maximum(counts[shown].sum(axis=1, keepdims=True), 1)
+    cells = np.empty((len(shown), len(shown), 4))
+    right = np.eye(len(shown), dtype=bool)[..., None]
+    cells[..., :3] = np.where(right, *(_rgb(colour) for colour in (COLOURS[0], COLOURS[3])))
+    cells[..., 3] = np.sqrt(shares[:, shown])  # so that a rare confusion shows
 
-    side = float(np.clip(9.2 / max(1, *map(len, sides)), 0.11, 0.5))  # inches
-    figure, (ax,) = new_figure(1.6 + side * len(columns), 1.4 + side * len(rows))
+    side = float(np.clip(9.2 / len(shown), 0.11, 0.5))  # inches
+    figure, (ax,) = new_figure(1.6 + side * len(shown), 1.4 + side * len(shown))
     ax.grid(visible=False)
     ax.grid(which="minor", color=GRID, linewidth=0.5)
     ax.tick_params(which="minor", length=0)
     ax.imshow(cells, aspect="equal", interpolation="nearest")
     letters = float(np.clip(side * 60, 6, 9))
-    for set_ticks, classes in ((ax.set_yticks, rows), (ax.set_xticks, columns)):
-        texts = [names[index] for index in classes]
-        set_ticks(np.arange(len(texts)), texts, fontsize=letters, parse_math=False)
-        set_ticks(np.arange(len(texts) + 1) - 0.5, minor=True)
+    texts = [names[index] for index in shown]
+    for set_ticks in (ax.set_yticks, ax.set_xticks):
+        set_ticks(np.arange(len(shown)), texts, fontsize=letters, parse_math=False)
+        set_ticks(np.arange(len(shown) + 1) - 0.5, minor=True)
     ax.tick_params(axis="x", rotation=90)
     ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=2)
     ax.set_xlabel("answer", fontsize=9)
     ax.set_ylabel("truth", fontsize=9)
     ax.xaxis.set_label_position("top")
-    if max(map(len, sides), default=0) <= FEW_CELLS:
-        for row, column in np.argwhere(counts[np.ix_(rows, columns)]):
-            text = f"{counts[rows[row], columns[column]]}"
+    if len(shown) <= FEW_CELLS:
+        for row, column in np.argwhere(counts[np.ix_(shown, shown)]):
+            text = f"{counts[shown[row], shown[column]]}"
             ax.text(column, row, text, ha="center", va="center", fontsize=min(letters, 8.0))
     return figure
 

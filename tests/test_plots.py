@@ -114,15 +114,15 @@ def rgb(colour: str) -> list[float]:
 
 
 def test_confusion_shows_the_classes_that_occur() -> None:
-    counts = np.array([[3, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 2], [0, 5, 0, 0]])
+    counts = np.array([[3, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 5, 0, 0]])
     (ax,) = confusion(counts, ["cat", "a$b$", "cow", "background"]).axes
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["cat", "cow", "background"]
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["cat", "a$b$", "background"]
+    for labels in (ax.get_yticklabels(), ax.get_xticklabels()):
+        assert [text.get_text() for text in labels] == ["cat", "a$b$", "background"]
     cells = np.asarray(ax.get_images()[0].get_array())
-    assert cells[..., 3] == pytest.approx(np.sqrt([[0.75, 0.25, 0], [0, 0, 1], [0, 1, 0]]))
+    assert cells[..., 3] == pytest.approx(np.sqrt([[0.75, 0.25, 0], [0, 0, 0], [0, 1, 0]]))
     assert cells[0, 0, :3] == pytest.approx(rgb(COLOURS[0]))  # right
     assert cells[0, 1, :3] == pytest.approx(rgb(COLOURS[3]))  # wrong
-    assert sorted(text.get_text() for text in ax.texts) == ["1", "2", "3", "5"]
+    assert sorted(text.get_text() for text in ax.texts) == ["1", "3", "5"]
 
 
 def test_of_very_many_classes_those_with_most_errors_are_shown(tmp_path: Path) -> None:

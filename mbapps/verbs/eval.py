@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 WORST = 12  # pictures of the worst images in the report
-LARGEST = 15  # confusions in its table
+LARGEST = 12  # confusions in its table
 SHOWN_PLACES = 5  # of each problem with the annotations
 OWN = "the model's own thresholds"
 CONFUSION = (
