@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,20 +75,26 @@ class Truth:
 def open_truth(cfg: DictConfig) -> Truth:
     """Read the split that `cfg.data` means as it is written, bad boxes too, as official scores need it.
 
+    A lone COCO json is read at once. Whatever needs more thought, such as which split of a folder is meant, is
+    left to the data module, which takes longer to import.
+
     Raises:
-        ValueError: two keys name the truth.
+        FileNotFoundError: there is no such file or folder.
+        ValueError: two keys name the truth, or it can't be read.
     """
     from . import app
-    from .data.readers import open_annotations
+    from .data.coco import image_folder, read_coco
 
-    if not cfg.data.annotations:
-        data: Any = app.build(cfg.data, split=cfg.split, pictures=False)
-        return Truth(data.truth(cfg.split), data.root)
-    path = Path(cfg.data.annotations)
-    if cfg.data[cfg.split]:
+    data, named = cfg.data, cfg.data[cfg.split]
+    if data.annotations and named:
         raise ValueError(
-            f"data.annotations={path} and data.{cfg.split}={cfg.data[cfg.split]} both name the truth; leave one out"
+            f"data.annotations={data.annotations} and data.{cfg.split}={named} both name the truth; leave one out"
         )
-    root = Path(cfg.data.root) if cfg.data.root else None
-    reader = open_annotations(path, root, cfg.data.format, cfg.data.images, pictures=False)
-    return Truth(reader.load(path, None), path)
+    if not data.annotations or any(data.get(key) for key in ("format", "classes", "test_ids")):
+        module: Any = app.build(data, split=cfg.split, pictures=False)
+        return Truth(module.truth(cfg.split), Path(data.annotations or module.root))
+    path = Path(data.annotations)
+    table = read_coco(path, None, clean=False)
+    root = Path(data.root or (path.parent.parent if path.parent.name == "annotations" else path.parent))
+    folder = Path(data.images) if data.images else image_folder(root, root / path.name if data.root else path)
+    return Truth(replace(table, folder=folder), path)

@@ -196,7 +196,7 @@ def test_bad_settings(cli: Cli, model: Path, tiny: Path, words: list[str], messa
 def test_missing_files(cli: Cli, tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no results file at predictions=.*none\.json"):
         cli("eval", f"predictions={tmp_path / 'none.json'}", f"data.root={tiny}")
-    with pytest.raises(FileNotFoundError, match=r"no file at data\.annotations=.*none\.json"):
+    with pytest.raises(FileNotFoundError, match=r"no annotations at .*none\.json"):
         cli("eval", f"predictions={tmp_path / 'none.json'}", f"data.annotations={tmp_path / 'none.json'}")
 
 
@@ -225,6 +225,22 @@ def test_pictures_are_drawn_where_there_are_any(tiny: Path) -> None:
     away.table.boxes[away.table.rows(row).start] = np.nan
     away.table.sizes[:] = 0
     away.picture("test", row)
+
+
+def test_pictures_of_a_lone_json_are_found(tiny: Path, answers: Path, cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "instances_test.json"
+    path.write_text((tiny / "annotations" / "instances_test.json").read_text())
+    words = ("eval", f"predictions={answers}", f"data.annotations={path}")
+    sizes = {
+        name: (cli(*words, *more) / "report.html").stat().st_size
+        for name, more in {
+            "none": (), "root": (f"data.root={tiny}",), "images": (f"data.images={tiny / 'test'}",),
+            "module": (f"data.root={tiny}", "data.format=coco"),
+        }.items()
+    }  # fmt: skip
+    assert (
+        min(sizes["root"], sizes["images"], sizes["module"]) > sizes["none"] + 20_000
+    )  # photographs take room
 
 
 def test_a_truth_has_a_fingerprint(tiny: Path) -> None:
