@@ -59,8 +59,8 @@ def _label(
 class Detections:
     """N boxes found in one image, best first."""
 
-    boxes: NDArray[np.float32]  # [N, 4] xyxy px of the original image
-    scores: NDArray[np.float32]  # [N] in [0, 1]
+    boxes: NDArray[np.floating[Any]]  # [N, 4] xyxy px of the original image
+    scores: NDArray[np.floating[Any]]  # [N] in [0, 1] where they are a head's
     labels: NDArray[np.int64]  # [N] rows of class_names
     class_names: Sequence[str]
 
@@ -69,7 +69,8 @@ class Detections:
 
     def above(self, score_thresh: float | Sequence[float]) -> Detections:
         """Those at or above one threshold, or above the threshold of their class ([K])."""
-        thresholds = np.broadcast_to(np.asarray(score_thresh, dtype=np.float32), (len(self.class_names),))
+        thresholds = np.asarray(score_thresh, dtype=self.scores.dtype)  # rounded as the scores are
+        thresholds = np.broadcast_to(thresholds, (len(self.class_names),))
         keep = self.scores >= thresholds[self.labels]
         return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep])
 
