@@ -30,6 +30,16 @@ FEW_SECONDS = 0.5  # likewise where the count is an estimate
 CODEC = "mp4v"  # the one that the OpenCV wheels write and that players open
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep OpenCV from printing why it can't open a file: isOpened() tells, and the error raised then says it."""
+    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(before)
+
+
 class BrokenVideoError(ValueError):
     """A file that is no video, or whose frames are too large; the message names it."""
 
@@ -59,7 +69,8 @@ class Video:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         # An absolute path, since FFmpeg takes `a:b.mp4` for a protocol. Only FFmpeg: the others guess by the name.
-        self._capture = cv2.VideoCapture(str(self.path.absolute()), cv2.CAP_FFMPEG)
+        with _quietly():
+            self._capture = cv2.VideoCapture(str(self.path.absolute()), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise BrokenVideoError(
                 f"{path}: no video that OpenCV can read, or its beginning or index is missing"
@@ -132,7 +143,8 @@ def write_video(
     with replacing(path) as temporary:
         code = cv2.VideoWriter.fourcc(*CODEC)
         fps = min(max(fps, MIN_FPS), MAX_FPS)
-        writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, code, fps, (width, height))
+        with _quietly():
+            writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, code, fps, (width, height))
         if not writer.isOpened():
             raise OSError(
                 f"can't write {path}: OpenCV's {CODEC} encoder did not open for {width}x{height} px at "
@@ -149,7 +161,10 @@ def write_video(
             yield write
         finally:
             writer.release()
-        there = int(cv2.VideoCapture(str(temporary.absolute()), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT))
+        with _quietly():
+            saved = cv2.VideoCapture(str(temporary.absolute()), cv2.CAP_FFMPEG)
+        there = int(saved.get(cv2.CAP_PROP_FRAME_COUNT))
+        saved.release()
         if there != written:  # VideoWriter tells of no error, not even of a full disk
             raise OSError(
                 f"could not save {path}: {max(there, 0)} of {written} frames were written; is the disk full?"

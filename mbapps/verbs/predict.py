@@ -213,7 +213,8 @@ def _tell(folder: Path, job: Job, notes: Sequence[str], seconds: float) -> None:
         "answers": job.found, "seconds": seconds, "images_per_second": (job.images + job.frames) / seconds,
     }  # fmt: skip
     results = write_results(folder, numbers, run_context())
-    print("\n".join(notes))
+    for note in notes:
+        print(note)
     names = ("predictions.json", "coco_results.json", "pictures", "videos")
     paths = [folder / name for name in names if (folder / name).exists()]
     print_table("predict", numbers, paths=[*paths, results])
