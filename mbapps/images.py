@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import cv2
@@ -110,16 +111,35 @@ def find_images(source: str | Path) -> list[Path]:
     Raises:
         FileNotFoundError: it means no image at all.
     """
+    return find_files(source, IMAGE_SUFFIXES, "images")
+
+
+def find_files(source: str | Path, suffixes: Collection[str], kinds: str) -> list[Path]:
+    """List the files that `source` means: itself, or those of a folder or glob that end as wanted, sorted by name.
+
+    Args:
+        source: a file, whatever its ending; a folder, searched below; or a glob.
+        suffixes: endings in lower case, with their dot.
+        kinds: what the files are, for the error.
+
+    Raises:
+        FileNotFoundError: it means no such file at all.
+    """
     path = Path(source)
     if path.is_file():
         return [path]
+    matches: Iterator[Path] = iter(())
     if path.is_dir():
-        found = [file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+        matches = path.rglob("*")
     else:
         root = Path(path.anchor) if path.is_absolute() else Path()
         pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
-        matches = root.glob(pattern) if any(c in pattern for c in "*?[") else []
-        found = [file for file in matches if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+        if any(c in pattern for c in "*?["):
+            matches = root.glob(pattern)
+    found = [file for file in matches if file.suffix.lower() in suffixes and file.is_file()]
     if not found:
-        raise FileNotFoundError(f"no images at source={source}; give an image, a folder or a glob")
+        raise FileNotFoundError(
+            f"no {kinds} at source={source}; give a file, or a folder or glob with files that end in "
+            f"{', '.join(sorted(suffixes))}"
+        )
     return sorted(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Protocol
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from .images import UInt8Image
+
+SHOWN_CLASSES = 20  # of those that an error message lists
 
 
 class Prediction(Protocol):
@@ -86,6 +88,22 @@ class Detections:
             )
         ]
 
+    def to_coco(self, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """One dict per box as COCO's results have it: image_id, category_id, bbox (x, y, width, height), score.
+
+        Args:
+            image_id: the image's number in the annotations.
+            category_ids: the annotations' number of each class, [K].
+        """
+        boxes = self.boxes.astype(float)
+        boxes[:, 2:] -= boxes[:, :2]
+        return [
+            {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
+            for box, score, label in zip(
+                boxes.tolist(), self.scores.astype(float).tolist(), self.labels.tolist(), strict=True
+            )
+        ]
+
     def draw(self, image: UInt8Image) -> UInt8Image:
         """Boxes with class name and score; the best one is drawn last, on top."""
         canvas = Image.fromarray(image)
@@ -97,6 +115,48 @@ class Detections:
             pen.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=colour(label), width=max(1, size // 7))
             _label(pen, x1, y1, f"{self.class_names[label]} {self.scores[row]:.2f}", colour(label), size)
         return np.asarray(canvas)
+
+
+def class_thresholds(
+    score_thresh: float | Sequence[float] | Mapping[str, float] | None,
+    class_names: Sequence[str],
+    own: Sequence[float] | None,
+) -> list[float] | None:
+    """Give the least score of each class, [K], or None if nobody set any.
+
+    Args:
+        score_thresh: one for all classes, one per class, or some by class name. None: all keep their own.
+        class_names: K names.
+        own: the model's own, [K]. Where it has none, a class that is not named keeps all its boxes.
+
+    Raises:
+        ValueError: a threshold lies outside [0, 1], a class is unknown, or there are not K of them.
+
+    >>> class_thresholds({"dog": 0.4}, ["cat", "dog"], [0.2, 0.3])
+    [0.2, 0.4]
+    """
+    if score_thresh is None:
+        return None if own is None else list(own)
+    wanted: Any = score_thresh
+    if isinstance(score_thresh, Mapping):
+        given = {str(name): value for name, value in score_thresh.items()}
+        if unknown := sorted(set(given) - set(class_names)):
+            more = ", …" if len(class_names) > SHOWN_CLASSES else ""
+            raise ValueError(
+                f"score_thresh names {', '.join(unknown)}, but the model's classes are "
+                f"{', '.join(class_names[:SHOWN_CLASSES])}{more}"
+            )
+        wanted = [given.get(name, own[row] if own else 0.0) for row, name in enumerate(class_names)]
+    try:
+        values = np.broadcast_to(np.asarray(wanted, dtype=float), (len(class_names),))
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"score_thresh must be one number, {len(class_names)} numbers (one per class), or numbers by class "
+            f"name, got {score_thresh!r}"
+        ) from None
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"score_thresh must lie in [0, 1], got {score_thresh!r}")
+    return list(values.tolist())
 
 
 @dataclass(frozen=True)

@@ -200,5 +200,8 @@ def test_a_glob_finds_images_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["nothing", "*.jpg", "a.jpg"])
 def test_no_images_at_all(tmp_path: Path, source: str) -> None:
-    with pytest.raises(FileNotFoundError, match="no images at source=.*; give an image, a folder or a glob"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"no images at source=.*; give a file, or a folder or glob with files that end in \.bmp, \.gif",
+    ):
         find_images(tmp_path / source)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import QUICK, Cli
-from PIL import Image
 
 import mbapps
 
@@ -121,34 +120,27 @@ def test_eval_refuses_other_classes_and_splits(trained: Path, tiny: Path, cli: C
         cli("eval", f"model={trained / 'model'}", f"data.root={tiny}", "split=train")
 
 
-def test_predict_writes_json_and_pictures(trained: Path, cli: Cli, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    (photos / "sub").mkdir(parents=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(photos / "IMG (1).jpg")
-    Image.fromarray(pixels[..., 0]).save(photos / "sub" / "a,b.png")
-    (photos / "broken.jpg").write_text("no image")
-    folder = cli("predict", f"model={trained / 'model'}", f"source={photos}", "score_thresh=0.05")
-    content = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
-    assert sorted(Path(name).name for name in content["images"]) == ["IMG (1).jpg", "a,b.png"]
-    assert "broken.jpg" in next(iter(content["broken"]))
-    boxes = [found["box"] for found in content["images"][str(photos / "IMG (1).jpg")]]
-    assert boxes
-    assert all(0 <= x1 <= x2 <= 80 and 0 <= y1 <= y2 <= 50 for x1, y1, x2, y2 in boxes)
-    drawn = np.asarray(Image.open(folder / "pictures" / "IMG (1).jpg"))
-    assert drawn.shape == (50, 80, 3)
-    assert (folder / "pictures" / "sub" / "a,b.png").is_file()
-    assert results(folder)["broken"] == 1
-    one = cli("predict", f"model={trained / 'model'}", f"source={photos / 'IMG (1).jpg'}", "draw=false")
-    assert not (one / "pictures").exists()
+def test_predictions_of_all_scores_have_the_ap_of_eval(trained: Path, tiny: Path, cli: Cli) -> None:
+    """coco_results.json is what anybody's COCO evaluation reads: here pycocotools, on the annotations' own ids."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
 
-
-def test_predict_needs_readable_images(trained: Path, cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "x.jpg").write_text("no image")
-    with pytest.raises(ValueError, match=r"none of the 1 images of source=.*x\.jpg can be read"):
-        cli("predict", f"model={trained / 'model'}", f"source={tmp_path / 'x.jpg'}")
-    with pytest.raises(FileNotFoundError, match="no images at source="):
-        cli("predict", f"model={trained / 'model'}", f"source={tmp_path / 'nothing'}")
+    model = f"model={trained / 'model'}"
+    folder = cli("predict", model, f"source={tiny / 'test'}", "score_thresh=0", "draw=false")
+    truth = COCO(tiny / "annotations" / "instances_test.json")
+    found = json.loads((folder / "coco_results.json").read_text())
+    assert {row["image_id"] for row in found} <= set(truth.getImgIds())
+    head = mbapps.load(trained / "model").head_facts
+    names = {category["id"]: category["name"] for category in truth.loadCats(truth.getCatIds())}
+    assert [names[number] for number in head["category_ids"]] == head["class_names"]
+    measure = COCOeval(truth, truth.loadRes(str(folder / "coco_results.json")), "bbox")
+    measure.evaluate()
+    measure.accumulate()
+    measure.summarize()
+    same = results(cli("eval", model, f"data.root={tiny}", "data.num_workers=0", "trainer.progress=false"))
+    assert measure.stats[0] == pytest.approx(same["AP"], abs=1e-9)
+    assert measure.stats[8] == pytest.approx(same["AR100"], abs=1e-9)
+    assert same["AR100"] > 0  # type: ignore[operator]
 
 
 def test_info_needs_no_data(cli: Cli) -> None:
