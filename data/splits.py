@@ -13,7 +13,8 @@ from mbapps.batches import BoxTable
 
 from .base import SPLITS, split_rows
 from .boxes import tell
-from .coco import coco_files, image_folder, read_coco
+from .coco import read_coco
+from .coco_files import coco_files, image_folder
 from .voc import read_voc, voc_splits
 
 FORMATS = ("coco", "voc")

@@ -14,7 +14,7 @@ from mbapps.batches import BoxTable
 from mbapps.images import IMAGE_SUFFIXES
 
 from .boxes import clean_boxes, gather, list_files, tell
-from .coco import split_name
+from .coco_files import split_name
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 XML_FOLDERS = ("Annotations", "annotations")
