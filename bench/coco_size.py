@@ -1,19 +1,21 @@
 """COCO-sized annotations: seconds and memory of reading them, first and again, and of what the workers hold.
 
-python bench/coco_size.py [FOLDER] [--peer]
+python bench/coco_size.py [FOLDER] [peer]
 
-The set is written to FOLDER, or to a folder for temporary files, and stays there: train2017's numbers of images,
-boxes and bytes, with outlines, crowds and every field of the real file, and one small picture under 123,287 names.
-Each row is a new process. --peer adds pycocotools, which needs some GB.
+The set is written to FOLDER, or to one for temporary files, and stays there: train2017's numbers of images, boxes
+and bytes, with outlines, crowds and every field of the real file, and one small picture under 123,287 names. Each
+row is a new process; MB are 2**20 bytes beyond the imports. With "peer" pycocotools reads the same file (4 GB).
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +121,136 @@ def place_pictures(folder: Path, files: list[str]) -> None:
             first = path
         elif not path.exists():
             os.link(first, path)
+
+
+def memory(field: str, pid: int | str = "self") -> float:
+    """MB of a line of /proc: VmRSS and VmHWM of `status`, Rss and Pss of `smaps_rollup`."""
+    name = "status" if field.startswith("Vm") else "smaps_rollup"
+    lines = Path(f"/proc/{pid}/{name}").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
+
+
+def timed(read: Callable[[], Any]) -> Any:
+    """Run and print seconds, what stays resident, and the peak; give the result."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
+    before, start = memory("VmRSS"), time.perf_counter()
+    result = read()
+    seconds, after, peak = time.perf_counter() - start, memory("VmRSS") - before, memory("VmHWM") - before
+    print(f"{seconds:7.2f} s  stays {after:6.0f} MB  peak {peak:6.0f} MB", end="")
+    return result
+
+
+class Boxes:
+    """All that a worker reads of the truth: the boxes of an image."""
+
+    def __init__(self, table: Any):
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, row: int) -> float:
+        rows = self.table.rows(row)
+        columns = self.table.boxes[rows], self.table.labels[rows], self.table.areas[rows]
+        return float(sum(column.sum() for column in columns)) + len(str(self.table.files[row]))
+
+
+class PeerBoxes(Boxes):
+    def __len__(self) -> int:
+        return len(self.table.dataset["images"])
+
+    def __getitem__(self, row: int) -> float:
+        truth = self.table.loadAnns(self.table.getAnnIds(imgIds=self.table.dataset["images"][row]["id"]))
+        return float(sum(sum(item["bbox"]) for item in truth))
+
+
+def work(dataset: Boxes, method: str) -> list[float]:
+    """RSS and PSS of four workers together, after they have read every image's boxes, MB."""
+    from torch.utils.data import DataLoader
+
+    loader = DataLoader(
+        dataset, batch_size=1000, num_workers=WORKERS, persistent_workers=True, multiprocessing_context=method
+    )  # type: ignore[var-annotated]
+    for _ in loader:
+        pass
+    pids = [worker.pid for worker in loader._iterator._workers]  # type: ignore[union-attr]
+    return [sum(memory(field, pid) for pid in pids) for field in ("Rss", "Pss")]
+
+
+def workers(table: Any, method: str, kind: type[Boxes] = Boxes) -> None:
+    """Print what four workers hold beyond four with a table of ten images."""
+    few = work(Boxes(small_table()), method)
+    many = work(kind(table), method)
+    print(f"  4 workers by {method}: RSS {many[0] - few[0]:6.0f} MB  PSS {many[1] - few[1]:6.0f} MB", end="")
+
+
+def small_table() -> Any:
+    from mbapps.batches import BoxTable
+
+    return BoxTable(
+        folder=Path(), files=np.array(["a"] * 10), image_ids=np.arange(10), sizes=np.ones((10, 2), dtype=np.int32),
+        starts=np.arange(11), boxes=np.ones((10, 4)), labels=np.zeros(10, dtype=np.int32), areas=np.ones(10),
+        crowd=np.zeros(10, dtype=np.bool_), class_names=("a",), category_ids=(1,),
+    )  # fmt: skip
+
+
+def run(what: str, folder: Path, method: str) -> None:
+    """One row of the table, in its own process."""
+    from mbapps.data.coco import read_coco
+    from mbapps.data.detection import DetectionData
+
+    train = folder / "annotations" / "instances_train2017.json"
+    if what == "read_coco":
+        table = timed(lambda: read_coco(train, folder / "train2017"))
+        if method:
+            workers(table, method)
+    elif what == "DetectionData":  # test is cut from train, whose columns are then no longer the file's
+        data = timed(lambda: DetectionData(root=str(folder), image_size=300, augment={}))
+        if method:
+            workers(data.tables["train"], method)
+    else:
+        peer = timed(lambda: read_peer(train))
+        workers(peer, "fork", PeerBoxes)  # to spawn them would send some GB to each
+    print(flush=True)
+
+
+def read_peer(path: Path) -> Any:
+    import contextlib
+    import io
+
+    from pycocotools.coco import COCO
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(str(path))
+
+
+ROWS = (
+    ("read_coco", "", "first"), ("read_coco", "", "again"), ("read_coco", "fork", "again"),
+    ("read_coco", "spawn", "again"), ("DetectionData", "", "first"), ("DetectionData", "", "again"),
+    ("DetectionData", "fork", "again"), ("DetectionData", "spawn", "again"), ("pycocotools", "fork", "first"),
+)  # fmt: skip
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["row"]:
+        run(sys.argv[2], Path(sys.argv[3]), sys.argv[4])
+        return
+    words = [word for word in sys.argv[1:] if word != "peer"]
+    folder = Path(words[0]) if words else Path(tempfile.gettempdir()) / "mbapps-coco-size"
+    for seed, name in enumerate(SETS):
+        path = write_set(folder, name, seed)
+        print(f"{path}: {path.stat().st_size / 1e6:.0f} MB, {SETS[name][0]} images, {SETS[name][1]} boxes")
+    with tempfile.TemporaryDirectory() as cache:
+        for what, method, when in ROWS:
+            if what == "pycocotools" and "peer" not in sys.argv:
+                continue
+            if when == "first":
+                shutil.rmtree(cache)
+            print(f"{what:13} {when:5}", end=" ", flush=True)
+            command = [sys.executable, __file__, "row", what, str(folder), method]
+            subprocess.run(command, env=os.environ | {"MBAPPS_DATA": cache}, check=True)
+        os.makedirs(cache, exist_ok=True)  # for its own removal
+
+
+if __name__ == "__main__":
+    main()

@@ -46,8 +46,7 @@ def write_columns(path: Path, arrays: Arrays) -> None:
     Raises:
         OSError: there is no room, or no right to write.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     stored = {
         name: _bytes(array).reshape(len(array), -1)
@@ -56,11 +55,9 @@ def write_columns(path: Path, arrays: Arrays) -> None:
         for name, array in arrays.items()
     }
     strings = {name: array.dtype.str for name, array in arrays.items() if array.dtype.kind == "U"}
+    content = save(stored, {"digest": _digest(arrays), "strings": json.dumps(strings)})
     with replacing(path) as temporary:
-        try:
-            save_file(stored, temporary, {"digest": _digest(arrays), "strings": json.dumps(strings)})
-        except SafetensorError as error:  # it wraps the system's error
-            raise OSError(f"{path} can't be written: {error}") from error
+        temporary.write_bytes(content)
 
 
 def open_columns(path: Path, digest: str | None = None) -> Columns:
