@@ -16,7 +16,7 @@ from mbapps.columns import open_columns, write_columns
 
 from .boxes import tell
 
-WORTH_KEEPING = 20_000_000  # bytes of annotations: fewer are read in a moment
+WORTH_KEEPING = 10_000_000  # bytes of annotations: fewer are read in a moment
 NOTES = "notes"  # the column that holds all but the columns, as bytes of json
 NOT_KEPT = "annotations not cached: the next start reads them again"
 

@@ -78,7 +78,7 @@ def open_columns(path: Path, digest: str | None = None) -> Columns:
             arrays = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118  it is no dict
         for name, dtype in json.loads(facts.get("strings", "{}")).items():
             arrays[name] = arrays[name].view(dtype).reshape(-1)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path} is not there or damaged: {error}") from error
     for array in arrays.values():
         array.flags.writeable = False
