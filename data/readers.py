@@ -10,7 +10,8 @@ from typing import NamedTuple
 from mbapps.batches import BoxTable
 
 from .boxes import tell
-from .coco import coco_files, image_folder, read_coco
+from .coco import read_coco
+from .coco_files import coco_files, image_folder
 from .tables import RENUMBERED, choose_classes, pool
 from .voc import read_voc, voc_splits
 from .yolo import read_yolo

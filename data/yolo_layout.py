@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped]
 from mbapps.images import IMAGE_SUFFIXES
 
 from .boxes import list_files, tell
-from .coco import split_name
+from .coco_files import split_name
 
 SPLIT_KEYS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}  # of data.yaml
 NOTHING = (None, "", "null", "~")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from multiprocessing.context import get_spawning_popen
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +13,20 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor  # scoring a file of answers needs the tables alone, and starts without torch
 
+from .columns import Columns, lend_columns
+
 PADDING = -1  # label of the rows that pad an image's truth to the longest of its batch
+COLUMNS = ("files", "image_ids", "sizes", "starts", "boxes", "labels", "areas", "crowd")
+WORTH_LENDING = 4_000_000  # bytes of columns in memory from which a started process maps them from a file
 
 
 @dataclass(frozen=True)
 class BoxTable:
     """Images and their boxes as numpy columns: N images, M boxes, K classes.
 
-    `starts` cuts the box columns by image: those of image row i are `starts[i]:starts[i + 1]`.
+    `starts` cuts the box columns by image: those of image row i are `starts[i]:starts[i + 1]`. Columns may be
+    mapped from a file, and read-only: a pickle then names the file, and a forked, spawned or fork-served
+    process reads the same memory.
     """
 
     folder: Path  # `files` are relative to it
@@ -34,6 +41,7 @@ class BoxTable:
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]  # the annotations' number of each class; may have gaps
     problems: dict[str, list[str]] = field(default_factory=dict)  # what was dropped or mended, and where
+    columns: Columns | None = field(default=None, repr=False)  # file that some or all of the above lie in
 
     def __len__(self) -> int:
         return len(self.files)
@@ -56,6 +64,34 @@ class BoxTable:
             files=self.files[images], image_ids=self.image_ids[images], sizes=self.sizes[images], starts=starts,
             boxes=self.boxes[rows], labels=self.labels[rows], areas=self.areas[rows], crowd=self.crowd[rows],
         )  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what lies in a file; a large rest is put into one where a process is being started."""
+        mapped = self._mapped()
+        rest = sum(getattr(self, name).nbytes for name in COLUMNS if name not in mapped)
+        if rest > WORTH_LENDING and get_spawning_popen() is not None:
+            try:
+                lent = lend_columns({name: getattr(self, name) for name in COLUMNS})
+            except OSError:  # no room: then each process gets its own copy
+                pass
+            else:
+                self.__dict__.update(lent.arrays, columns=lent)
+                mapped = set(COLUMNS)
+        left_out = dict.fromkeys(mapped)
+        return {**self.__dict__, **left_out, "columns": self.columns if mapped else None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.columns:
+            arrays = self.columns.arrays
+            self.__dict__.update({name: arrays[name] for name in COLUMNS if state[name] is None})
+
+    def _mapped(self) -> set[str]:
+        """Names of the columns that `columns` holds and that another process would find there."""
+        if not self.columns:
+            return set()
+        names = {name for name in COLUMNS if self.columns.arrays.get(name) is getattr(self, name)}
+        return names if names and self.columns.in_place() else set()
 
 
 class DetectionBatch(NamedTuple):

@@ -83,7 +83,8 @@ def open_truth(cfg: DictConfig) -> Truth:
         ValueError: two keys name the truth, or it can't be read.
     """
     from . import app
-    from .data.coco import image_folder, read_coco
+    from .data.coco import read_coco
+    from .data.coco_files import image_folder
 
     data, named = cfg.data, cfg.data[cfg.split]
     if data.annotations and named:

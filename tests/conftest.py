@@ -33,7 +33,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def coco_splits(root: Path) -> dict[str, tuple[Path, Path]]:
     """Annotations and image folder of each split that one file of a COCO folder claims."""
-    from mbapps.data.coco import coco_files, image_folder
+    from mbapps.data.coco_files import coco_files, image_folder
 
     files = {split: paths[0] for split, paths in coco_files(root).items() if len(paths) == 1}
     return {split: (path, image_folder(root, path)) for split, path in files.items()}

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHARED = {"models", "ops", "geo", "metrics", "search", "predictions", "batches", "images", "files"}
+SHARED = {"models", "ops", "geo", "metrics", "search", "predictions", "batches", "images", "files", "columns"}
 ALLOWED = {
     "tasks": SHARED,
-    "data": {"batches", "images", "predictions", "files"},
+    "data": {"batches", "images", "predictions", "files", "columns"},
     "mbapps/models": {"models", "ops"},
     "mbapps/ops": {"ops"},
     "mbapps/metrics": {"metrics", "ops", "batches", "predictions", "images", "plots"},
