@@ -1,116 +1,28 @@
-"""Detection data: reads and augments samples of its splits, and batches them."""
+"""Detection data: the splits of a set of boxes, and what a run asks of them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
-from mbapps.batches import PADDING, BoxTable, DetectionBatch
-from mbapps.images import BrokenImageError, UInt8Image, resize
+from mbapps.batches import BoxTable
+from mbapps.images import UInt8Image, resize
 from mbapps.predictions import Detections
 
-from .base import SPLITS, DataModule, stack_images
-from .boxes import read_row, scale_boxes
+from .base import SPLITS, DataModule
+from .boxes import read_row
+from .detection_samples import DetectionCollate, DetectionDataset
 from .readers import as_classes, as_names, open_reader
+from .samplers import repeats_by_class
 from .splits import licence, read_one, read_splits
 from .synthetic import synthetic_root
 from .tables import align, merge_problems
 from .transforms import DetectionTransform
-
-
-class Sample(NamedTuple):
-    """One image ready for a batch; None where it could not be read."""
-
-    image: UInt8Image | None  # [S, S, 3]
-    row: int
-    size: tuple[int, int]  # height and width of the original as annotated, px
-    boxes: NDArray[np.float64]  # [G, 4] xyxy px of `image`
-    labels: NDArray[np.int64]  # [G]
-    broken: tuple[str, ...]
-
-
-class DetectionDataset(Dataset[Sample]):
-    """Samples of one table by (epoch, row).
-
-    Args:
-        table: the split.
-        image_size: side of the square, px.
-        transform: augmentation, or None for a plain resize. With it, crowds are left out and an unreadable
-            image is replaced by the next row.
-        seed: of the augmentation, joined with (epoch, row).
-    """
-
-    def __init__(self, table: BoxTable, image_size: int, transform: DetectionTransform | None, seed: int):
-        self.table = table
-        self.image_size = image_size
-        self.transform = transform
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, row = key
-        broken: list[str] = []
-        tries = len(self) if self.transform else 1
-        for step in range(tries):
-            row = (key[1] + step) % len(self)
-            try:
-                image, size = read_row(self.table, row)
-            except (BrokenImageError, FileNotFoundError) as error:
-                broken.append(str(error))
-                continue
-            return self._sample(image, size, epoch, row, tuple(broken))
-        nothing = np.empty((0, 4)), np.empty(0, dtype=np.int64)
-        return Sample(None, row, (0, 0), *nothing, tuple(broken))
-
-    def _sample(
-        self, image: UInt8Image, size: tuple[int, int], epoch: int, row: int, broken: tuple[str, ...]
-    ) -> Sample:
-        rows = self.table.rows(row)
-        boxes, labels = self.table.boxes[rows], self.table.labels[rows]
-        if self.transform is None:
-            square = resize(image, self.image_size, self.image_size)
-            return Sample(
-                square, row, size, scale_boxes(boxes, size, square), labels.astype(np.int64), broken
-            )
-        boxes = scale_boxes(boxes, size, image)
-        learned = ~self.table.crowd[rows]
-        square, moved, kept = self.transform(image, boxes[learned], labels[learned], (self.seed, epoch, row))
-        return Sample(square, row, size, moved, kept, broken)
-
-
-class DetectionCollate:
-    """Samples -> DetectionBatch, truth padded to the fullest image; unreadable ones are left out."""
-
-    def __init__(self, image_size: int):
-        self.image_size = image_size
-
-    def __call__(self, samples: Sequence[Sample]) -> DetectionBatch:
-        good = [sample for sample in samples if sample.image is not None]
-        most = max((len(sample.labels) for sample in good), default=0)
-        boxes = np.zeros((len(good), most, 4), dtype=np.float32)
-        labels = np.full((len(good), most), PADDING, dtype=np.int64)
-        for index, sample in enumerate(good):
-            boxes[index, : len(sample.labels)] = sample.boxes
-            labels[index, : len(sample.labels)] = sample.labels
-        return DetectionBatch(
-            images=stack_images(
-                [sample.image for sample in good if sample.image is not None], self.image_size
-            ),
-            rows=torch.tensor([sample.row for sample in good], dtype=torch.int64),
-            sizes=torch.tensor([sample.size for sample in good], dtype=torch.int64).reshape(-1, 2),
-            boxes=torch.from_numpy(boxes),
-            labels=torch.from_numpy(labels),
-            broken=tuple(message for sample in samples for message in sample.broken),
-        )
 
 
 class DetectionData(DataModule):
@@ -129,6 +41,9 @@ class DetectionData(DataModule):
         val_fraction, test_fraction: cut at random from the training images where a split is missing.
         image_size: side of the square input, px.
         augment: arguments of DetectionTransform, or None for none.
+        sampling: "repeat_factor" or "class_balanced" draws images of rare classes more often in training
+            (`samplers.repeats_by_class`); None reads each image once an epoch.
+        repeat_threshold: share of the images below which repeat_factor repeats a class, in (0, 1].
         class_names: of a model to be measured; the data's classes must be the same by name. VOC lists no
             classes: there objects of other names are dropped and counted.
         split: the only one to be read, as measuring needs it; a set without that split is read whole. None
@@ -155,6 +70,8 @@ class DetectionData(DataModule):
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         augment: Mapping[str, Any] | None = None,
+        sampling: str | None = None,
+        repeat_threshold: float = 0.001,
         class_names: Sequence[str] | None = None,
         split: str | None = None,
         pictures: bool = True,
@@ -186,6 +103,9 @@ class DetectionData(DataModule):
         self.class_names = names
         self.augment = DetectionTransform(image_size, **augment) if augment is not None else None
         self.collate = DetectionCollate(image_size)
+        self._repeats = None
+        if sampling is not None and "train" in self.tables:
+            self._repeats = repeats_by_class(sampling, self.tables["train"].presence(), repeat_threshold)
         if num_classes is not None and num_classes != len(names):
             raise ValueError(
                 f"data.num_classes={num_classes}, but the data has {len(names)}: {', '.join(names)}"
@@ -211,6 +131,9 @@ class DetectionData(DataModule):
                 f"the val split of {self.root} has no object to choose the best epoch by; "
                 "raise data.val_fraction or name another with data.val="
             )
+
+    def repeats(self) -> NDArray[np.float64] | None:
+        return self._repeats
 
     def preview(self, count: int) -> list[UInt8Image]:
         pictures = []

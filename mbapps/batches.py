@@ -54,6 +54,13 @@ class BoxTable:
         """[M] image row of each box."""
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
 
+    def presence(self) -> NDArray[np.bool_]:
+        """[N, K], which classes have a box to be learned on which image; crowds have none."""
+        present = np.zeros((len(self), len(self.class_names)), dtype=np.bool_)
+        learned = ~self.crowd
+        present[self.box_images()[learned], self.labels[learned]] = True
+        return present
+
     def take(self, images: NDArray[np.int64]) -> BoxTable:
         """Give the table of some image rows, in that order."""
         counts = np.diff(self.starts)[images]

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from mbapps.batches import COLUMNS, BoxTable
 from mbapps.data import cache, coco
 from mbapps.data.coco import read_coco
-from mbapps.data.detection import DetectionCollate, DetectionDataset
+from mbapps.data.detection_samples import DetectionCollate, DetectionDataset
 from mbapps.metrics.coco import BACKENDS, CocoMetric
 from mbapps.predictions import Detections
 

@@ -345,3 +345,52 @@ def test_validation_needs_an_object(tmp_path: Path) -> None:
     write_coco(tmp_path, "val", 3, boxes=0)
     with pytest.raises(ValueError, match=r"the val split of .* has no object .* raise data\.val_fraction"):
         make(tmp_path, test="val").check_measurable()
+
+
+def with_one_dog(root: Path) -> Path:
+    """A COCO folder of ten training images with a cat each, the first with a dog too."""
+    for split in ("train", "val", "test"):
+        write_coco(root, split, 10)
+    path = root / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    dog = content["categories"][1]["id"]
+    content["annotations"] = [
+        box for box in content["annotations"] if box["category_id"] != dog or box["image_id"] == 10
+    ]
+    path.write_text(json.dumps(content))
+    return root
+
+
+def rows_of_an_epoch(data: DetectionData) -> np.ndarray:
+    return np.array([row for _, row in data.train_dataloader().sampler])  # type: ignore[attr-defined]
+
+
+def test_classes_can_share_an_epoch_equally(tmp_path: Path) -> None:
+    root = with_one_dog(tmp_path)
+    assert sorted(rows_of_an_epoch(make(root)).tolist()) == list(range(10))
+    data = make(root, sampling="class_balanced")
+    rows = rows_of_an_epoch(data)
+    assert len(rows) == 10
+    assert (rows == 0).sum() in (5, 6)  # all of the dogs' half, and a tenth of the cats'
+    assert [row for _, row in data.val_dataloader().sampler] == list(range(10))  # measured once each
+
+
+def test_rare_classes_are_repeated(tmp_path: Path) -> None:
+    data = make(with_one_dog(tmp_path), sampling="repeat_factor", repeat_threshold=0.9)
+    rows = rows_of_an_epoch(data)
+    assert np.bincount(rows).tolist() == [3, *[1] * 9]  # sqrt(0.9 / 0.1)
+    with pytest.raises(ValueError, match=r"data.repeat_threshold must be in \(0, 1\], got 2"):
+        make(tmp_path, sampling="repeat_factor", repeat_threshold=2)
+    with pytest.raises(ValueError, match="data.sampling must be null or one of"):
+        make(tmp_path, sampling="repeat")
+
+
+def test_crowds_make_no_class_frequent(tmp_path: Path) -> None:
+    root = with_one_dog(tmp_path)
+    path = root / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    for box in content["annotations"]:
+        box["iscrowd"] = int(box["category_id"] == content["categories"][1]["id"])
+    path.write_text(json.dumps(content))
+    presence = make(root).truth("train").presence()
+    assert presence.sum(axis=0).tolist() == [10, 0]
