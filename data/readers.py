@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +95,9 @@ class Reader(NamedTuple):
         for source in self.sources(key, names):
             table = self.load(source, None if self.classes else class_names)
             if self.classes:
-                table = choose_classes(table, self.classes, str(source or self.root))
+                table = choose_classes(
+                    table, self.classes, os.path.relpath(source or self.root, self.root.parent)
+                )
             tables.append(table)
             class_names = class_names or table.class_names
         table = pool(tables)
@@ -197,6 +200,8 @@ def _lone_reader(
 ) -> Reader:
     if format not in (None, "coco"):
         raise ValueError(f"data.annotations={path} is a COCO json, but data.format={format}; leave one out")
+    if root and not path.is_file() and (root / path).is_file():
+        path = root / path
     if not path.is_file():
         raise FileNotFoundError(f"no file at data.annotations={path}")
     if root is None:

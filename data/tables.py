@@ -97,7 +97,7 @@ def merge_problems(tables: Mapping[str, BoxTable]) -> dict[str, list[str]]:
 def choose_classes(table: BoxTable, classes: Sequence[str], source: str) -> BoxTable:
     """Keep the boxes of some classes, which become the table's own in this order, with their category ids.
 
-    An image that loses all its boxes stays: a negative. Each class left out is told with its boxes in `source`.
+    An image that loses all its boxes stays: a negative. How many boxes of `source` go is told.
 
     Raises:
         ValueError: the table has no class of that name.
@@ -112,13 +112,10 @@ def choose_classes(table: BoxTable, classes: Sequence[str], source: str) -> BoxT
     chosen = np.array([known.index(name) for name in classes])
     label_of = np.full(len(known), -1, dtype=np.int32)
     label_of[chosen] = np.arange(len(chosen))
-    counts = np.bincount(table.labels, minlength=len(known)).tolist()
     problems = dict(table.problems)
-    lost = [
-        (name, counts[label]) for label, name in enumerate(known) if label_of[label] < 0 and counts[label]
-    ]
-    lines = [f"{source}: {name} ({count} boxes)" for name, count in lost]
-    tell(problems, "class left out by data.classes", lines)
+    lost = table.labels[label_of[table.labels] < 0]
+    line = f"{source}: {len(lost)} boxes of {len(np.unique(lost))} classes"
+    tell(problems, "class left out by data.classes", [line] if len(lost) else [])
     table = keep_boxes(table, label_of[table.labels] >= 0)
     return replace(
         table,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mbapps.batches import BoxTable
 from mbapps.images import IMAGE_SUFFIXES, read_size
@@ -16,7 +17,9 @@ from .boxes import clean_boxes, list_files, tell
 from .yolo_labels import Labels, read_labels
 from .yolo_layout import YoloLayout
 
-NO_LABELS = ("classes", "train", "val", "test", "readme")  # how texts begin that lie there and are no labels
+NO_LABELS = frozenset(
+    {"classes", "train", "val", "valid", "test"}
+)  # texts that may lie there and are no labels
 IMAGE_FOLDERS = ("images", "jpegimages")
 
 
@@ -65,11 +68,30 @@ def read_yolo(layout: YoloLayout, source: Path, *, clean: bool = True) -> BoxTab
     sizes = np.array([read_size(path) for path in paths], dtype=np.int32).reshape(-1, 2)
     blind = [images.files[row] for row in np.flatnonzero(sizes.min(axis=1) <= 0)]
     tell(problems, "image size can't be read: its boxes are dropped", blind)
-    labels = labels.take(sizes[labels.owners].min(axis=1, initial=1) > 0)
+    labels = labels.take(sizes[labels.owners].min(axis=1) > 0)
+    table = _table(images, sizes, labels, layout.class_names, problems)
+    if not clean:
+        return table
+    cleaned = clean_boxes(table)
+    if len(table.boxes) and not len(cleaned.boxes):
+        place = f"{files[labels.owners[0]]}:{labels.lines[0]}"
+        raise ValueError(
+            f"no box of {source} lies in its image, e.g. {place}: edges at "
+            f"{' '.join(f'{edge:g}' for edge in labels.boxes[0])}; they must be fractions of the image's sides"
+        )
+    return cleaned
 
+
+def _table(
+    images: _Images,
+    sizes: NDArray[np.int32],
+    labels: Labels,
+    class_names: tuple[str, ...],
+    problems: dict[str, list[str]],
+) -> BoxTable:
     height, width = sizes[labels.owners].astype(np.float64).T
-    counts = np.bincount(labels.owners, minlength=len(paths))
-    table = BoxTable(
+    counts = np.bincount(labels.owners, minlength=len(images.files))
+    return BoxTable(
         folder=images.folder,
         files=np.array(images.files, dtype=np.str_),
         image_ids=_image_ids(images.files),
@@ -79,20 +101,10 @@ def read_yolo(layout: YoloLayout, source: Path, *, clean: bool = True) -> BoxTab
         labels=labels.classes.astype(np.int32),
         areas=labels.areas * width * height,
         crowd=np.zeros(len(labels.owners), dtype=np.bool_),
-        class_names=layout.class_names,
-        category_ids=tuple(range(len(layout.class_names))),
+        class_names=class_names,
+        category_ids=tuple(range(len(class_names))),
         problems=problems,
     )
-    if not clean:
-        return table
-    cleaned = clean_boxes(table)
-    if len(table.boxes) and not len(cleaned.boxes):
-        box = " ".join(f"{value:g}" for value in labels.boxes[0])
-        raise ValueError(
-            f"no box of {source} lies in its image, e.g. {files[labels.owners[0]]}:{labels.lines[0]}: edges at {box}; "
-            "they must be fractions of the image's sides"
-        )
-    return cleaned
 
 
 def _check_classes(labels: Labels, files: Sequence[str], layout: YoloLayout) -> None:
@@ -105,7 +117,7 @@ def _check_classes(labels: Labels, files: Sequence[str], layout: YoloLayout) -> 
         )
 
 
-def _image_ids(files: Sequence[str]) -> np.ndarray:
+def _image_ids(files: Sequence[str]) -> NDArray[np.int64]:
     stems = [Path(file).stem for file in files]
     if all(stem.isascii() and stem.isdigit() and len(stem) < 19 for stem in stems):
         ids = np.array(stems).astype(np.int64)
@@ -126,16 +138,16 @@ def list_images(source: Path, root: Path) -> _Images:
         FileNotFoundError: it has no image, or none of those listed is there.
     """
     if source.is_dir():
-        files = [
-            os.path.normpath(os.path.join(below, name))
-            for below, _, names in os.walk(source, followlinks=True)
-            for name in names
-            if is_image(name)
-        ]
+        files: list[str] = []
+        for folder, _, names in os.walk(source, followlinks=True):
+            below = os.path.relpath(folder, source)
+            files += [name if below == "." else f"{below}/{name}" for name in names if is_image(name)]
         if not files:
             raise FileNotFoundError(f"no images in {source}")
-        return _Images(source, sorted(os.path.relpath(file, source) for file in files), [])
-    lines = [line.strip().replace("\\", "/") for line in source.read_text("utf-8-sig").splitlines()]
+        return _Images(source, sorted(files), [])
+    lines = [
+        line.strip().replace("\\", "/") for line in source.read_text("utf-8-sig", "replace").splitlines()
+    ]
     if not any(lines):
         raise FileNotFoundError(f"{source} lists no images")
     found, missing = [], []
@@ -174,7 +186,9 @@ def label_files(images: Sequence[str], problems: dict[str, list[str]]) -> list[s
             texts = {name.removesuffix(".txt") for name in list_files(place) if name.endswith(".txt")}
             folders[parent] = place, texts
             used = {name.rpartition(".")[0] for name in list_files(Path(parent)) if is_image(name)}
-            lone = sorted(name for name in texts - used if not name.lower().startswith(NO_LABELS))
+            lone = sorted(
+                name for name in texts - used if name not in NO_LABELS and name[:6].lower() != "readme"
+            )
             tell(problems, "label file without an image", [f"{place}/{text}.txt" for text in lone])
     found = []
     for image in images:

@@ -27,9 +27,7 @@ class YoloLayout(NamedTuple):
     root: Path
     class_names: tuple[str, ...]
     source: Path  # the file that names them
-    splits: Mapping[
-        str, Sequence[Path]
-    ]  # folders of images, or lists of them; all of a split's together are it
+    splits: Mapping[str, Sequence[Path]]  # folders or lists of images, all of which make up the split
     problems: dict[str, list[str]]
 
 

@@ -64,6 +64,11 @@ def read_size(path: str | Path) -> tuple[int, int]:
         with Image.open(path) as image:
             late = image.format == "PNG" and not EXIF_KEYS & image.info.keys()
             turned = not late and image.getexif().get(ExifTags.Base.Orientation) in TURNED
+            if (
+                turned and image.format == "TIFF"
+            ):  # Pillow's versions differ in whether its size is turned yet
+                upright = ImageOps.exif_transpose(image)
+                return upright.height, upright.width
             return (image.width, image.height) if turned else (image.height, image.width)
     except (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError):
         return 0, 0

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mbapps import images
-from mbapps.images import GREY, BrokenImageError, find_images, read_image, resize, write_image
+from mbapps.images import GREY, BrokenImageError, find_images, read_image, read_size, resize, write_image
 
 
 @pytest.fixture
@@ -94,6 +94,20 @@ def test_exif_turns_the_image_upright(
     exif[0x0112] = orientation
     Image.fromarray(photo).save(tmp_path / "a.jpg", exif=exif, quality=95)
     assert close(read_image(tmp_path / "a.jpg"), np.rot90(photo, turns))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_the_size_is_that_of_the_upright_image(tmp_path: Path, suffix: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (30, 20)).save(tmp_path / f"a{suffix}", exif=exif)
+    assert read_size(tmp_path / f"a{suffix}") == read_image(tmp_path / f"a{suffix}").shape[:2]
+
+
+def test_the_size_of_what_can_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no image")
+    assert read_size(tmp_path / "a.jpg") == read_size(tmp_path / "nowhere.jpg") == (0, 0)
 
 
 def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:

@@ -272,12 +272,16 @@ def test_annotations_alone_are_the_whole_set(tmp_path: Path) -> None:
 def test_annotations_alone_with_pictures_elsewhere(tmp_path: Path) -> None:
     path = write_coco(tmp_path / "here", "instances_val2014", names("a", 3), folder="val2014")
     lone = path.rename(tmp_path / "truth.json")
-    with pytest.raises(FileNotFoundError, match=r"none of the 3 images of .*truth\.json is in"):
+    with pytest.raises(
+        FileNotFoundError, match=r"none of the 3 images of .*truth\.json is in .*data\.images="
+    ):
         make(None, annotations=str(lone), split="test")
     photos = tmp_path / "here" / "val2014"
     for root, images in ((photos, None), (None, str(photos)), (tmp_path / "here", str(photos))):
         data = make(root, annotations=str(lone), split="test", images=images)
         assert data.truth("test").folder == tmp_path / "here" / "val2014"
+    below = make(tmp_path, annotations="truth.json", split="test", images=str(photos))
+    assert len(below.truth("test")) == 3
 
 
 def test_truth_without_pictures_is_as_written(tmp_path: Path) -> None:
@@ -321,7 +325,7 @@ def test_voc_beside_yolo_is_for_the_user_to_choose(tmp_path: Path) -> None:
         make(tmp_path)
     assert sum(len(table.boxes) for table in make(tmp_path, format="voc").tables.values()) == 8
     assert sum(len(table.boxes) for table in make(tmp_path, format="yolo").tables.values()) == 1
-    write_coco(tmp_path, "instances_train", names("a", 20))
+    write_coco(tmp_path / "other", "truth", names("a", 20)).rename(tmp_path / "truth.json")
     with pytest.raises(ValueError, match=r"both COCO and VOC and YOLO .*data\.format=coco or voc or yolo"):
         make(tmp_path)
 
@@ -448,7 +452,8 @@ def test_classes_by_name(tmp_path: Path, format: str) -> None:
     assert set(data.truth("train").labels.tolist()) == {0}
     assert data.truth("train").category_ids == ({"coco": 1, "voc": 2, "yolo": 1}[format],)
     (told,) = data.problems()["class left out by data.classes"]
-    assert told.endswith(": cat (10 boxes)")
+    assert told.startswith(tmp_path.name)
+    assert told.endswith(": 10 boxes of 1 classes")
     assert make(tmp_path, classes=["dog", "cat"]).class_names == ("dog", "cat")
     with pytest.raises(
         ValueError, match=r"data\.classes: no class 'owl' in .*; its classes are \[cat, dog\]"
@@ -486,7 +491,8 @@ def test_blood_cells_of_one_kind(test_data: Path) -> None:
     for split, table in white.tables.items():
         truth = whole.truth(split)
         assert table.boxes.tolist() == truth.boxes[truth.labels == label].tolist()
+    assert sizes(make(root, train="trainval", val="val")) == sizes(whole)
     told = white.problems()["class left out by data.classes"]
-    assert sum(int(line.split("(")[1].split()[0]) for line in told) == sum(
+    assert sum(int(line.split(": ")[1].split()[0]) for line in told) == sum(
         int((table.labels != label).sum()) for table in whole.tables.values()
     )

@@ -104,7 +104,7 @@ def test_classes_chosen_by_name_in_the_order_asked_for(tmp_path: Path) -> None:
     assert chosen.starts.tolist() == [0, 2, 2, 2]  # all images stay
     assert chosen.labels.tolist() == [1, 0]
     assert chosen.areas.tolist() == [0, 200]
-    assert chosen.problems == {"class left out by data.classes": ["a.json: dog (3 boxes)"]}
+    assert chosen.problems == {"class left out by data.classes": ["a.json: 3 boxes of 1 classes"]}
     assert whole.problems == {}
     with pytest.raises(
         ValueError, match=r"no class 'bat', 'cow' in a\.json; its classes are \[cat, dog, owl\]"
