@@ -14,12 +14,12 @@ from mbapps.batches import BoxTable
 from mbapps.images import UInt8Image, resize
 from mbapps.predictions import Detections
 
-from .base import SPLITS, DataModule
+from .base import DataModule
 from .boxes import read_row
 from .detection_samples import DetectionCollate, DetectionDataset
 from .readers import as_classes, as_names, open_reader
 from .samplers import repeats_by_class
-from .splits import licence, read_one, read_splits
+from .splits import SPLITS, licence, read_one, read_splits
 from .synthetic import synthetic_root
 from .tables import align, merge_problems
 from .transforms import DetectionTransform
@@ -48,8 +48,6 @@ class DetectionData(DataModule):
             classes: there objects of other names are dropped and counted.
         split: the only one to be read, as measuring needs it; a set without that split is read whole. None
             reads all three.
-        pictures: False reads the truth of one split as it is written, bad boxes too, to score answers from
-            elsewhere: of COCO no image is looked at, and `picture` may find none.
         num_classes: not used with data; it serves `info` where there are none.
         batch_size, num_workers, seed, max_broken: as in DataModule.
     """
@@ -74,7 +72,6 @@ class DetectionData(DataModule):
         repeat_threshold: float = 0.001,
         class_names: Sequence[str] | None = None,
         split: str | None = None,
-        pictures: bool = True,
         num_classes: int | None = None,
         batch_size: int = 8,
         num_workers: int | None = None,
@@ -85,12 +82,8 @@ class DetectionData(DataModule):
         if split is not None and split not in SPLITS:
             raise ValueError(f"split must be one of {list(SPLITS)}, got {split!r}")
         self.image_size = image_size
-        if split is None and not pictures:
-            raise ValueError("pictures=False is for measuring one split; name it with split=")
         place = Path(root) if root else None if annotations else synthetic_root("detection")
-        reader = open_reader(
-            place, format, images, annotations=annotations, classes=as_classes(classes), pictures=pictures
-        )
+        reader = open_reader(place, format, images, annotations=annotations, classes=as_classes(classes))
         self.root = reader.root
         named = {part: as_names(files) for part, files in zip(SPLITS, (train, val, test), strict=True)}
         if split:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from mbapps.batches import BoxTable
 
-from .base import SPLITS, split_rows
 from .boxes import tell
 from .readers import Reader
 from .tables import UNLISTED, cut_ids, leave_out
 
+SPLITS = ("train", "val", "test")
 Named = Mapping[
     str, Sequence[str]
 ]  # what data.train=, data.val= and data.test= say, each () where it is null
@@ -133,6 +135,25 @@ def _ids_file(reader: Reader, named: Named, test_ids: str | None) -> Path | None
         )
     below = reader.root / test_ids
     return below if below.is_file() and not Path(test_ids).is_file() else Path(test_ids)
+
+
+def split_rows(count: int, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
+    """Cut `count` rows at random into the given fractions and a rest, each at least one row.
+
+    Returns:
+        One sorted array of rows per fraction, and last the rest.
+
+    Raises:
+        ValueError: the fractions leave nothing for the rest.
+    """
+    sizes = [max(1, round(count * fraction)) for fraction in fractions]
+    if sum(sizes) >= count:
+        raise ValueError(
+            f"{count} images can't be split by data.val_fraction and data.test_fraction {list(fractions)}: "
+            "nothing is left to train on"
+        )
+    order = np.random.default_rng(seed).permutation(count)
+    return [np.sort(part) for part in np.split(order, np.cumsum(sizes))]
 
 
 def licence(root: Path) -> str | None:

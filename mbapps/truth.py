@@ -1,9 +1,8 @@
-"""The truth alone, to score answers from elsewhere: no torch for COCO's json, no picture unless it is at hand."""
+"""The truth alone, to score answers from elsewhere: no torch, no picture unless it is at hand."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,27 +74,24 @@ class Truth:
 def open_truth(cfg: DictConfig) -> Truth:
     """Read the split that `cfg.data` means as it is written, bad boxes too, as official scores need it.
 
-    A lone COCO json is read at once. Whatever needs more thought, such as which split of a folder is meant, is
-    left to the data module, which takes longer to import.
-
     Raises:
         FileNotFoundError: there is no such file or folder.
         ValueError: two keys name the truth, or it can't be read.
     """
-    from . import app
-    from .data.coco import read_coco
-    from .data.coco_files import image_folder
+    from .data.readers import as_classes, as_names, open_reader
+    from .data.splits import SPLITS, read_one
+    from .data.synthetic import synthetic_root
 
-    data, named = cfg.data, cfg.data[cfg.split]
-    if data.annotations and named:
+    data, named = cfg.data, {split: as_names(cfg.data[split]) for split in SPLITS}
+    if data.annotations and named[cfg.split]:
         raise ValueError(
-            f"data.annotations={data.annotations} and data.{cfg.split}={named} both name the truth; leave one out"
+            f"data.annotations={data.annotations} and data.{cfg.split}={','.join(named[cfg.split])} both name the "
+            "truth; leave one out"
         )
-    if not data.annotations or any(data.get(key) for key in ("format", "classes", "test_ids")):
-        module: Any = app.build(data, split=cfg.split, pictures=False)
-        return Truth(module.truth(cfg.split), Path(data.annotations or module.root))
-    path = Path(data.annotations)
-    table = read_coco(path, None, clean=False)
-    root = Path(data.root or (path.parent.parent if path.parent.name == "annotations" else path.parent))
-    folder = Path(data.images) if data.images else image_folder(root, root / path.name if data.root else path)
-    return Truth(replace(table, folder=folder), path)
+    root = Path(data.root) if data.root else None if data.annotations else synthetic_root("detection")
+    reader = open_reader(
+        root, data.format, data.images,
+        annotations=data.annotations, classes=as_classes(data.classes), pictures=False,
+    )  # fmt: skip
+    table = read_one(reader, cfg.split, named, None, data.test_ids)[cfg.split]
+    return Truth(table, Path(data.annotations or reader.root))

@@ -88,7 +88,6 @@ def test_data_settings_are_the_arguments_of_the_data() -> None:
     assert set(cfg) - {"_target_"} == set(inspect.signature(DetectionData).parameters) - {
         "class_names",
         "split",
-        "pictures",
     }
     assert set(cfg.augment) == set(inspect.signature(DetectionTransform).parameters) - {"size"}
 

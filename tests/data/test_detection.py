@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from mbapps.batches import PADDING
-from mbapps.data.base import split_rows
 from mbapps.data.detection import DetectionData
 from mbapps.data.samplers import EpochSampler
+from mbapps.data.splits import split_rows
 
 NAMES = ("cat", "dog")
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import write_files
+from conftest import compose, write_files
 from PIL import Image
 
 from mbapps.data.detection import DetectionData
+from mbapps.truth import open_truth
 
 LEFT_OUT = "image of val or test left out of train"
 
@@ -292,13 +293,10 @@ def test_truth_without_pictures_is_as_written(tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     for file in (tmp_path / "images").iterdir():
         file.unlink()
-    for root, lone in ((None, str(path)), (tmp_path, None)):
-        data = make(root, annotations=lone, split="test", pictures=False)
-        truth = data.truth("test")
+    for place in (f"data.annotations={path}", f"data.root={tmp_path}"):
+        truth = open_truth(compose("eval", "predictions=answers.json", place)).table
         assert truth.boxes.tolist() == [[50, 30, 140, 120], [5, 5, 5, 8], [2, 3, 22, 13]]
         assert truth.folder == tmp_path / "images"  # for pictures of the report, if they are there
-    with pytest.raises(ValueError, match="pictures=False is for measuring one split; name it with split="):
-        make(tmp_path, pictures=False)
 
 
 def write_yolo(root: Path, count: int) -> Path:
@@ -408,7 +406,8 @@ def test_a_test_split_by_image_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert data.problems() == {"image id of data.test_ids not in the training files": ["7000"]}
     measured = make(tmp_path, split="test", **settings)
     assert measured.truth("test").boxes.tolist() == data.truth("test").boxes.tolist()
-    exact = make(tmp_path, split="test", pictures=False, **settings).truth("test")
+    words = ("data.train=[train2014,val2014]", "data.test_ids=minival.txt", f"data.root={tmp_path}")
+    exact = open_truth(compose("eval", "predictions=answers.json", *words)).table
     assert exact.image_ids.tolist() == [101, 104]
     lone = make(None, annotations=str(tmp_path / "annotations/instances_val2014.json"), split="test",
                 test_ids=str(tmp_path / "minival.txt"))  # fmt: skip

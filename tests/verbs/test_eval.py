@@ -83,15 +83,15 @@ def test_published_numbers(test_data: Path, cli: Cli, backend: str) -> None:
     assert page.count("data:image/jpeg") == 12  # on grey canvases
 
 
-def test_a_file_is_scored_without_torch(tiny: Path, answers: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["data.annotations={}/annotations/instances_test.json", "data.root={}"])
+def test_a_file_is_scored_without_torch(place: str, tiny: Path, answers: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from mbapps.__main__ import main\n"
         "main()\n"
         "print(sorted({'torch', 'pytorch_lightning', 'albumentations'} & set(sys.modules)))"
     )
     words = [
-        "eval", f"predictions={answers}", f"data.annotations={tiny / 'annotations/instances_test.json'}",
-        f"out={tmp_path / 'out'}",
+        "eval", f"predictions={answers}", place.format(tiny), f"out={tmp_path / 'out'}",
     ]  # fmt: skip
     shown = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT)
     assert shown.returncode == 0, shown.stderr[-2000:]
@@ -196,7 +196,7 @@ def test_bad_settings(cli: Cli, model: Path, tiny: Path, words: list[str], messa
 def test_missing_files(cli: Cli, tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no results file at predictions=.*none\.json"):
         cli("eval", f"predictions={tmp_path / 'none.json'}", f"data.root={tiny}")
-    with pytest.raises(FileNotFoundError, match=r"no annotations at .*none\.json"):
+    with pytest.raises(FileNotFoundError, match=r"no file at data\.annotations=.*none\.json"):
         cli("eval", f"predictions={tmp_path / 'none.json'}", f"data.annotations={tmp_path / 'none.json'}")
 
 
