@@ -109,26 +109,29 @@ def number_images(files: Sequence[Path]) -> tuple[dict[str, int], str]:
     )
 
 
-def picture_names(files: Sequence[Path], source: Path, keep: Sequence[str], ending: str) -> dict[Path, str]:
-    """Name each drawn file after its source, below the same subfolders, no two the same.
+def drawn_names(
+    files: Sequence[Path], source: Path, folder: Path, *, keep: Sequence[str], ending: str
+) -> dict[Path, Path]:
+    """Name each drawn file after its source, in `folder` and the same subfolders, no two the same.
 
     Args:
         files: sources, all below `source` if that is a folder.
         source: as the user gave it.
+        folder: where the drawn ones go.
         keep: endings in lower case that stay.
         ending: what the others get.
     """
     root = source if source.is_dir() else None
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
+    names: dict[Path, Path] = {}
+    taken: set[Path] = set()
     for file in files:
         relative = file.relative_to(root) if root else Path(file.name)
         suffix = file.suffix if file.suffix.lower() in keep else ending
-        name = str(relative.with_suffix(suffix))
+        name = relative.with_suffix(suffix)
         number = 2
         while name in taken:
-            name = str(relative.with_name(f"{relative.stem}_{number}{suffix}"))
+            name = relative.with_name(f"{relative.stem}_{number}{suffix}")
             number += 1
         taken.add(name)
-        names[file] = name
+        names[file] = folder / name
     return names

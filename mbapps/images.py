@@ -110,15 +110,6 @@ def write_image(path: str | Path, image: UInt8Image) -> Path:
     return Path(path)
 
 
-def find_images(source: str | Path) -> list[Path]:
-    """List the images that `source` means: a file, a folder (searched below) or a glob, sorted by name.
-
-    Raises:
-        FileNotFoundError: it means no image at all.
-    """
-    return find_files(source, IMAGE_SUFFIXES, "images")
-
-
 def find_files(source: str | Path, suffixes: Collection[str], kinds: str) -> list[Path]:
     """List the files that `source` means: itself, or those of a folder or glob that end as wanted, sorted by name.
 

@@ -143,6 +143,7 @@ def write_video(
     with replacing(path) as temporary:
         code = cv2.VideoWriter.fourcc(*CODEC)
         fps = min(max(fps, MIN_FPS), MAX_FPS)
+        fps = round(fps, 3 if fps < 65 else 2 if fps < 655 else 0)  # a fraction whose parts are below 65,536
         with _quietly():
             writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, code, fps, (width, height))
         if not writer.isOpened():

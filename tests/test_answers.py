@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mbapps.answers import CocoResults, json_file, number_images, picture_names
+from mbapps.answers import CocoResults, drawn_names, json_file, number_images
 from mbapps.predictions import Classification, Detections
 
 
@@ -76,11 +76,9 @@ def test_image_ids(names: list[str], ids: list[int]) -> None:
 
 def test_no_two_pictures_have_one_name(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("a.bmp", "a.jpg", "a.tif", "sub/a.JPG")]
-    assert list(picture_names(files, tmp_path, (".jpg",), ".jpg").values()) == [
-        "a.jpg",
-        "a_2.jpg",
-        "a_3.jpg",
-        "sub/a.JPG",
-    ]
+    out = Path("out")
+    names = drawn_names(files, tmp_path, out, keep=(".jpg",), ending=".jpg")
+    assert list(names.values()) == [out / name for name in ("a.jpg", "a_2.jpg", "a_3.jpg", "sub/a.JPG")]
     videos = [tmp_path / "sub" / "a.avi", tmp_path / "a.mp4"]
-    assert list(picture_names(videos, tmp_path / "**" / "*", (), ".mp4").values()) == ["a.mp4", "a_2.mp4"]
+    names = drawn_names(videos, tmp_path / "**" / "*", out, keep=(), ending=".mp4")
+    assert list(names.values()) == [out / "a.mp4", out / "a_2.mp4"]

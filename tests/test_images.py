@@ -8,7 +8,16 @@ import pytest
 from PIL import Image
 
 from mbapps import images
-from mbapps.images import GREY, BrokenImageError, find_images, read_image, read_size, resize, write_image
+from mbapps.images import (
+    GREY,
+    IMAGE_SUFFIXES,
+    BrokenImageError,
+    find_files,
+    read_image,
+    read_size,
+    resize,
+    write_image,
+)
 
 
 @pytest.fixture
@@ -186,6 +195,10 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, photo: np.ndarray) -> Non
     with pytest.raises(ValueError, match="unknown file extension"):
         write_image(tmp_path / "a.unknown", photo)
     assert list(tmp_path.iterdir()) == []
+
+
+def find_images(source: str | Path) -> list[Path]:
+    return find_files(source, IMAGE_SUFFIXES, "images")
 
 
 def test_find_images(tmp_path: Path) -> None:

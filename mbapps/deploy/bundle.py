@@ -92,6 +92,8 @@ class Bundle:
 
         Frames of a video are such arrays, and `mbapps.video` reads them one at a time:
 
+            from mbapps.video import Video
+
             for frame in Video("clip.mp4").frames(step=5):
                 print(frame.seconds, model.predict(frame.image)[0].to_json())
 

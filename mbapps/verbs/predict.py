@@ -66,7 +66,7 @@ def run(cfg: DictConfig) -> None:
     from rich.progress import Progress
 
     from mbapps import app
-    from mbapps.answers import CocoResults, json_file, number_images, picture_names
+    from mbapps.answers import CocoResults, drawn_names, json_file, number_images
     from mbapps.predictions import class_thresholds
     from mbapps.sources import find_sources, stop_at_interrupt
 
@@ -82,6 +82,12 @@ def run(cfg: DictConfig) -> None:
     thresholds = class_thresholds(wanted, head["class_names"], head.get("thresholds"))  # type: ignore[arg-type]
     image_ids, origin = number_images(images)
     source, started = Path(cfg.source), time.perf_counter()
+    pictures: dict[Path, Path] = {}
+    drawn: dict[Path, Path] = {}
+    if cfg.draw:
+        kept = (".jpg", ".jpeg", ".png")
+        pictures = drawn_names(images, source, folder / "pictures", keep=kept, ending=".jpg")
+        drawn = drawn_names(videos, source, folder / "videos", keep=(), ending=".mp4")
     coco = CocoResults(folder / "coco_results.json", image_ids, category_ids(bundle))
     with (
         json_file(folder / "predictions.json", "{}") as out,
@@ -95,15 +101,11 @@ def run(cfg: DictConfig) -> None:
         with out.nest("{}", "image_ids"):
             for file, number in image_ids.items():
                 out.item(number, file)
-        names = picture_names(images, source, (".jpg", ".jpeg", ".png"), ".jpg") if cfg.draw else {}
         with out.nest("{}", "images"):
-            predict_images(
-                job, images, coco, {file: folder / "pictures" / name for file, name in names.items()}
-            )
-        names = picture_names(videos, source, (), ".mp4") if cfg.draw else {}
+            predict_images(job, images, coco, pictures)
         with out.nest("{}", "videos"):
             for video in videos:
-                predict_video(job, video, folder / "videos" / names[video] if cfg.draw else None)
+                predict_video(job, video, drawn.get(video))
         out.item(job.broken, "broken")
         out.item(stop.is_set(), "stopped")
         if not job.images and not job.frames and not stop.is_set():

@@ -133,9 +133,8 @@ def test_predictions_of_all_scores_have_the_ap_of_eval(trained: Path, tiny: Path
     files = {number: Path(file).name for file, number in ids.items()}
     numbers = {image["file_name"]: image["id"] for image in truth.loadImgs(truth.getImgIds())}
     for row in found:
-        row["image_id"] = numbers[
-            files[row["image_id"]]
-        ]  # this set numbers its files from 0, its images from 1
+        file = files[row["image_id"]]  # this set numbers its files from 0, its images from 1
+        row["image_id"] = numbers[file]
     head = mbapps.load(trained / "model").head_facts
     names = {category["id"]: category["name"] for category in truth.loadCats(truth.getCatIds())}
     assert [names[number] for number in head["category_ids"]] == head["class_names"]
