@@ -59,6 +59,8 @@ def load_head(head: Any, name: str, weights: Weights) -> str:
 
     Layers of classes fit only if the classes have the same names in the same order, and score alike.
     """
+    from .models.weights import learned
+
     theirs = weights.heads.get(name)
     if theirs is None:
         others = f", only {', '.join(weights.heads)}" if weights.heads else ""
@@ -70,7 +72,7 @@ def load_head(head: Any, name: str, weights: Weights) -> str:
     for key in getattr(head, "CLASS_SETTINGS", ()):
         if theirs.settings.get(key, head.settings[key]) != head.settings[key]:
             reasons.append(f"task.head.{key}={theirs.settings[key]} is what its classes were trained with")
-    ours = {key: value for key, value in head.state_dict().items() if not key.endswith("num_batches_tracked")}
+    ours = learned(head.state_dict())
     kept = {
         key: value
         for key, value in theirs.tensors.items()

@@ -62,6 +62,11 @@ class Weights:
     source: str
 
 
+def learned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out the norms' counters of batches, which no file needs to have."""
+    return {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
+
+
 def named(
     layers: Sequence[ConvNormTensors],
     settings: Mapping[str, object],

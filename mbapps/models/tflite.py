@@ -15,7 +15,7 @@ from torch import Tensor
 from .foreign import LAYERS, PIXELS, ConvNormTensors, Weights, named
 from .mobilenet import BLOCKS, STEM_CHANNELS, scaled
 from .ssd import ssd_head
-from .tflite_graph import Graph, Operator
+from .tflite_graph import DAMAGE, Graph, Operator
 from .tflite_layers import CASTS, Layer, chain, read_bias, read_layer, skip
 
 SHAPES = (*CASTS, "RESHAPE", "SQUEEZE")  # they change no number
@@ -44,11 +44,14 @@ def read_tflite(path: Path) -> Weights:
         ImportError: tflite, which brings the schema, is missing.
     """
     graph = Graph(path)
-    last = graph.producer(graph.outputs[0])
-    if last is not None and last.kind == POSTPROCESS:
-        return _detector(graph, last)
-    if len(graph.outputs) == 1:
-        return _classifier(graph)
+    try:
+        last = graph.producer(graph.outputs[0])
+        if last is not None and last.kind == POSTPROCESS:
+            return _detector(graph, last)
+        if len(graph.outputs) == 1:
+            return _classifier(graph)
+    except DAMAGE as error:
+        raise ValueError(f"{path} is a damaged TFLite file: {error!r}") from error
     raise ValueError(
         f"{path} has {len(graph.outputs)} outputs: neither a classifier nor an SSD that ends in {POSTPROCESS}"
     )

@@ -13,6 +13,9 @@ from .foreign import FORMATS, Array
 
 MAGIC = b"TFL3"  # bytes 4 to 8 of every file
 MAX_OPERATORS = 10_000  # a damaged length must not be followed through all of memory
+DAMAGE = (  # what reading numbers that should be others ends in
+    struct.error, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError,
+)  # fmt: skip
 OPTIONS = {  # operator -> class of its options, the fields that matter here
     "CONV_2D": ("Conv2DOptions", ("Padding", "StrideH", "StrideW", "DilationHFactor", "DilationWFactor")),
     "DEPTHWISE_CONV_2D": (
@@ -68,9 +71,7 @@ class Graph:
             raise ValueError(f"{path} is no TFLite file: it does not start with TFL3; {FORMATS}")
         try:
             self._read(content)
-        except (
-            struct.error, IndexError, KeyError, TypeError, AttributeError, ValueError, OverflowError, MemoryError
-        ) as error:  # fmt: skip
+        except (*DAMAGE, ValueError) as error:
             raise ValueError(
                 f"{path} is a damaged TFLite file, or cut short: {error or type(error).__name__}"
             ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from .folder import FACTS, WEIGHTS, read_facts, read_tensors
-from .foreign import FORMATS, HeadWeights, Weights
+from .foreign import FORMATS, HeadWeights, Weights, learned
 from .graphdef import read_graphdef
 from .keras_h5 import read_keras
 from .mobilenet import MobileNetV1
@@ -19,7 +19,7 @@ from .ssd import name_classes
 from .tflite import read_labels, read_tflite
 from .timm_weights import download_timm, read_timm
 
-__all__ = ["HeadWeights", "Weights", "load_body", "read_weights"]
+__all__ = ["HeadWeights", "Weights", "learned", "load_body", "read_weights"]
 
 READERS: dict[str, Callable[[Path], Weights]] = {
     ".h5": read_keras, ".hdf5": read_keras, ".pb": read_graphdef, ".tflite": read_tflite,
@@ -72,9 +72,8 @@ def load_body(body: MobileNetV1, weights: Weights) -> None:
     Raises:
         ValueError: they are of another architecture; nothing is copied then.
     """
-    counter = "num_batches_tracked"
-    ours = {key: tuple(value.shape) for key, value in body.state_dict().items() if not key.endswith(counter)}
-    theirs = {key: tuple(value.shape) for key, value in weights.body.items() if not key.endswith(counter)}
+    ours = {key: tuple(value.shape) for key, value in learned(body.state_dict()).items()}
+    theirs = {key: tuple(value.shape) for key, value in learned(weights.body).items()}
     differing = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
     if differing:
         rows = "; ".join(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mbapps.models.weights import Weights
 
 DEFAULT_IMAGE_SIZE = 224  # ImageNet classifiers that do not say otherwise
-SCORE_THRESH = 0.4  # of a detector's every class, until one is chosen on images of the user's own
+SCORE_THRESH = 0.5  # of every class of a detector, until one is chosen on images of the user's own
 
 
 def run(cfg: DictConfig) -> None:
@@ -55,7 +55,7 @@ def build_network(weights: Weights) -> Network:
     """
     from mbapps.models.mobilenet import MobileNetV1
     from mbapps.models.network import Network
-    from mbapps.models.weights import load_body
+    from mbapps.models.weights import learned, load_body
     from mbapps.tasks.detection import DetectionHead
     from mbapps.tasks.fine_grained import FineGrainedHead
 
@@ -73,18 +73,16 @@ def build_network(weights: Weights) -> Network:
     load_body(body, weights)
     class_names = theirs.class_names or tuple(f"class {index}" for index in range(theirs.num_classes))
     head = classes[name](body, class_names, theirs.image_size or DEFAULT_IMAGE_SIZE, **theirs.settings)
-    ours = {key: value for key, value in head.state_dict().items() if not key.endswith("num_batches_tracked")}
-    differing = [
-        key for key in {**ours, **theirs.tensors} if _shape(ours, key) != _shape(theirs.tensors, key)
-    ]
+    ours, given = learned(head.state_dict()), learned(theirs.tensors)
+    differing = [key for key in {**ours, **given} if _shape(ours, key) != _shape(given, key)]
     if differing:
         key = differing[0]
         raise ValueError(
             f"the {name} head of {weights.source} is of another architecture, {len(differing)} tensors differ: "
-            f"{key} is {_shape(theirs.tensors, key)} in the file, {_shape(ours, key)} here; its body still serves "
+            f"{key} is {_shape(given, key)} in the file, {_shape(ours, key)} here; its body still serves "
             "as backbone.weights="
         )
-    head.load_state_dict(theirs.tensors, strict=False)
+    head.load_state_dict(given, strict=False)
     return Network(body, {name: head})
 
 

@@ -266,13 +266,14 @@ def test_a_head_of_other_classes_is_dropped_by_name(
 ) -> None:
     from mbapps.deploy.bundle import Bundle
     from mbapps.models.mobilenet import MobileNetV1
+    from mbapps.models.weights import read_weights
     from mbapps.starting import load_head
     from mbapps.tasks.detection import DetectionHead
 
     theirs = Bundle.open(trained / "model").network.head("detection")
     head = DetectionHead(MobileNetV1(alpha=0.25), ("a", "b"), 64)
     before = head.classes[0].weight.clone()
-    said = load_head(head, "detection", str(trained / "model"), None)
-    assert "has 5 classes, the data 2" in said
+    said = load_head(head, "detection", read_weights(trained / "model"))
+    assert "it has 5 classes, the data 2, with other names" in said
     assert torch.equal(head.classes[0].weight, before)
     assert torch.equal(head.boxes[0].weight, theirs.boxes[0].weight)
