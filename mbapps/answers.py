@@ -56,6 +56,8 @@ def json_file(path: Path, brackets: str) -> Iterator[JsonWriter]:
 class CocoResults:
     """coco_results.json, COCO's results form: it appears with the first detections, empty ones too.
 
+    Beside COCO's keys each row has the "file_name", by which `eval` finds the image where ids were made up.
+
     Args:
         path: of the file.
         image_ids: the number of each image, by its path.
@@ -84,7 +86,7 @@ class CocoResults:
         if self._writer is None:
             self._writer = self._files.enter_context(json_file(self.path, "[]"))
         for row in prediction.to_coco(self.image_ids[file], self.category_ids):
-            self._writer.item(row)
+            self._writer.item(row | {"file_name": Path(file).name})
 
 
 def number_images(files: Sequence[Path]) -> tuple[dict[str, int], str]:

@@ -27,11 +27,12 @@ MUCH = 0.5  # share of boxes over the edge at which their form is in doubt
 Answer = tuple[int, NDArray[Any], NDArray[Any], NDArray[Any]]  # image row, boxes, scores, labels
 
 
-class _Entry(msgspec.Struct, gc=False):
+class _Entry(msgspec.Struct, gc=False, omit_defaults=True):
     image_id: int | float  # 42.0 is what is left of 42 in many a data frame
     category_id: int | float
     bbox: tuple[float, float, float, float]
     score: float
+    file_name: str = ""
 
 
 class _Columns(NamedTuple):
@@ -39,6 +40,7 @@ class _Columns(NamedTuple):
     category_ids: Rows  # [N]
     boxes: Floats  # [N, 4] x y width height
     scores: Floats  # [N]
+    file_names: list[str]  # [N], empty where an entry does not tell
 
 
 class Results(NamedTuple):
@@ -54,7 +56,9 @@ def read_results(path: str | Path, truth: BoxTable) -> Results:
     """Read a COCO results file, sorted by the images of the truth; within one they keep the file's order.
 
     Boxes of images or categories that the truth does not list are skipped and told, since a file of the whole
-    validation set is often measured on a part of it. Scores may be any numbers.
+    validation set is often measured on a part of it. Entries may say their "file_name", as those of `predict` do:
+    where it contradicts the image ids, which `predict` may have had to make up, the names decide. Scores may be
+    any numbers.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -66,6 +70,12 @@ def read_results(path: str | Path, truth: BoxTable) -> Results:
     image_rows = _rows_of(columns.image_ids, truth.image_ids)
     labels = _rows_of(columns.category_ids, np.array(truth.category_ids, dtype=np.int64))
     problems: dict[str, list[str]] = {}
+    by_name = _rows_by_name(columns.file_names, truth)
+    if by_name is not None and (by_name != image_rows).any():
+        image_rows = by_name
+        problems["image ids of the results are not the truth's: images are matched by file_name"] = [
+            str(path)
+        ]
     if not len(labels):
         problems["results file without a single box"] = [str(path)]
     for what, ids, rows, known in (
@@ -130,6 +140,7 @@ def _read(path: Path) -> _Columns:
             _whole([entry.category_id for entry in entries]),
             np.array([entry.bbox for entry in entries], dtype=np.float64).reshape(-1, 4),
             np.array([entry.score for entry in entries], dtype=np.float64),
+            [entry.file_name for entry in entries],
         )
     except (ValueError, OverflowError):
         _explain(path, content)
@@ -195,6 +206,16 @@ def _rows_of(ids: Rows, known: NDArray[np.int64]) -> Rows:
     order = np.argsort(known)
     rows = order[np.searchsorted(known[order], ids).clip(max=len(known) - 1)]
     return np.where(known[rows] == ids, rows, -1)
+
+
+def _rows_by_name(names: list[str], truth: BoxTable) -> Rows | None:
+    """[N] image row that each file name means, -1 where none; None unless all are given and tell images apart."""
+    if not names or not all(names):
+        return None
+    rows = {Path(file).name: row for row, file in enumerate(truth.files.tolist())}
+    if len(rows) < len(truth):
+        return None
+    return np.array([rows.get(Path(name).name, -1) for name in names], dtype=np.int64)
 
 
 def _oddities(

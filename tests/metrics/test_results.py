@@ -54,6 +54,26 @@ def test_boxes_go_to_their_images_and_keep_their_order(write: Write, truth: BoxT
     assert (found.boxes, found.skipped, found.problems) == (4, 0, {})
 
 
+def test_file_names_decide_where_ids_were_made_up(write: Write, truth: BoxTable) -> None:
+    truth = replace(truth, files=np.array(["val/a.jpg", "val/b.jpg", "val/c.jpg"]))
+    shifted = [
+        entry(image_id=10, file_name="a.jpg"),
+        entry(image_id=20, file_name="photos/b.jpg", score=0.75),
+    ]
+    found = read_results(write(shifted), truth)
+    assert [len(one) for one in found.predictions] == [1, 1, 0]
+    assert found.predictions[1].scores.tolist() == [0.75]
+    assert any("matched by file_name" in reason for reason in found.problems)
+    same = read_results(write([entry(file_name="a.jpg")]), truth)
+    assert not any("file_name" in reason for reason in same.problems)
+    partly = read_results(write([*shifted, entry()]), truth)  # not every entry tells: the ids stand
+    assert [len(one) for one in partly.predictions] == [1, 1, 1]
+    twins = replace(truth, files=np.array(["x/a.jpg", "y/a.jpg", "c.jpg"]))  # no way to tell them apart
+    assert [len(one) for one in read_results(write(shifted), twins).predictions] == [0, 1, 1]
+    with pytest.raises(ValueError, match="no image_id is one of the truth's"):
+        read_results(write([entry(image_id=30, file_name="other.jpg")]), truth)
+
+
 def test_a_byte_order_mark_is_no_harm(write: Write, truth: BoxTable) -> None:
     assert read_results(write("\ufeff" + json.dumps([entry()])), truth).boxes == 1
 

@@ -146,6 +146,10 @@ def test_predictions_of_all_scores_have_the_ap_of_eval(trained: Path, tiny: Path
     assert measure.stats[0] == pytest.approx(same["AP"], abs=1e-9)
     assert measure.stats[8] == pytest.approx(same["AR100"], abs=1e-9)
     assert same["AR100"] > 0  # type: ignore[operator]
+    file = folder / "coco_results.json"  # the made-up ids are of other images: the file names decide
+    scored = results(cli("eval", "task=detection", f"predictions={file}", f"data.root={tiny}"))
+    for name in ("AP", "AP50", "AR100"):
+        assert scored[name] == pytest.approx(same[name], abs=1e-9)
 
 
 def test_info_needs_no_data(cli: Cli) -> None:
