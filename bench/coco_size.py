@@ -3,7 +3,7 @@
 python bench/coco_size.py [FOLDER] [peer]
 
 The set is written to FOLDER, or to one for temporary files, and stays there: train2017's numbers of images, boxes
-and bytes, with outlines, crowds and every field of the real file, and one small picture under 123,287 names. Each
+and bytes, with outlines, crowds and every field of the real file, and a few grey pictures under 123,287 names. Each
 row is a new process; MB are 2**20 bytes beyond the imports. With "peer" pycocotools reads the same file (4 GB).
 """
 
@@ -86,7 +86,7 @@ def write_set(folder: Path, name: str, seed: int) -> Path:
             file.write((b"," if start else b"") + encode(entries)[1:-1])
         classes = [{"supercategory": "thing", "id": number, "name": f"class {number}"} for number in CLASSES]
         file.write(b'],"categories": ' + encode(classes) + b"}")
-    place_pictures(folder / name, files)
+    place_pictures(folder / name, files, sizes)
     os.replace(temporary, path)
     return path
 
@@ -110,17 +110,18 @@ def annotation(
     }  # fmt: skip
 
 
-def place_pictures(folder: Path, files: list[str]) -> None:
-    """Many names of one picture; a new one before a file system's limit of links is reached."""
+def place_pictures(folder: Path, files: list[str], sizes: np.ndarray) -> None:
+    """One grey picture of each size under many names, and a new one before a file system's limit of links."""
     folder.mkdir(parents=True, exist_ok=True)
-    picture = cv2.imencode(".jpg", np.full((8, 8, 3), 127, dtype=np.uint8))[1].tobytes()
-    for index, name in enumerate(files):
-        path = folder / name
+    first: dict[tuple[int, ...], Path] = {}
+    for index, (name, size) in enumerate(zip(files, map(tuple, sizes.tolist()), strict=True)):
         if index % CHUNK == 0:
-            path.write_bytes(picture)
-            first = path
-        elif not path.exists():
-            os.link(first, path)
+            first.clear()
+        if size not in first:
+            first[size] = folder / name
+            cv2.imwrite(str(folder / name), np.full((*size, 3), 127, dtype=np.uint8))
+        else:
+            os.link(first[size], folder / name)
 
 
 def memory(field: str, pid: int | str = "self") -> float:

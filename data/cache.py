@@ -33,6 +33,7 @@ def keep_table(
     asked: Facts,
     folder: Path,
     *,
+    version: int,
     read: Callable[[], tuple[BoxTable, Facts]],
     fresh: Callable[[Facts], bool],
 ) -> BoxTable:
@@ -44,8 +45,9 @@ def keep_table(
 
     Args:
         source: the annotations file; it must be there.
-        asked: what else the table depends on: the reader's version and arguments.
+        asked: the reader's arguments, each choice of which has a file of its own.
         folder: of the pictures, for the table.
+        version: of the reader; what another one wrote is replaced.
         read: gives the table, and facts for `fresh`.
         fresh: whether the facts of what is kept still hold.
     """
@@ -55,7 +57,7 @@ def keep_table(
     asked = {**asked, "source": str(source.resolve())}
     name = hashlib.blake2b(json.dumps(asked).encode(), digest_size=8).hexdigest()
     path = data_home() / "cache" / f"{source.stem}-{name}.safetensors"
-    asked = {**asked, "stamp": stamp}
+    asked = {**asked, "stamp": stamp, "version": version}
     if kept := _open(path, asked, folder, fresh):
         return kept
     table, facts = read()

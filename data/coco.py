@@ -85,8 +85,8 @@ def read_coco(annotations: Path, images: Path | None = None, *, clean: bool = Tr
     def fresh(facts: Facts) -> bool:
         return images is None or facts["listing"] == listing_digest(list_below(images, facts["parents"]))
 
-    asked = {"version": VERSION, "images": images and str(images.resolve()), "clean": clean}
-    return keep_table(annotations, asked, folder, read=read, fresh=fresh)
+    asked = {"images": images and str(images.resolve()), "clean": clean}
+    return keep_table(annotations, asked, folder, version=VERSION, read=read, fresh=fresh)
 
 
 def _table(path: Path, folder: Path) -> BoxTable:

@@ -111,7 +111,7 @@ def voc_splits(root: Path) -> dict[str, Path | None]:
         xml_folder, image_folder = _folders(root)
     except FileNotFoundError:
         return dict(_split_folders(root))
-    if found or _stems(xml_folder, {".xml"}).keys() & _stems(image_folder, IMAGE_SUFFIXES).keys():
+    if found or _holds_pairs(xml_folder, image_folder):
         return found or {"all": None}
     return {}
 
@@ -120,9 +120,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     """Folders of xml and image pairs below `root`, by split."""
     folders = [place for place in sorted(root.iterdir()) if place.is_dir()] if root.is_dir() else []
     folders = [place for place in folders if split_name(place.name) != "all"]
-    folders = [
-        place for place in folders if _stems(place, {".xml"}).keys() & _stems(place, IMAGE_SUFFIXES).keys()
-    ]
+    folders = [place for place in folders if _holds_pairs(place, place)]
     splits = [split_name(place.name) for place in folders]
     return {
         split if splits.count(split) == 1 else place.name: place
@@ -150,8 +148,15 @@ def _folders(root: Path) -> tuple[Path, Path]:
 
 def _stems(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
     """Files of these endings in a folder, by name without the ending."""
-    parts = (os.path.splitext(name) for name in list_files(folder))  # quick: there may be 118,000
-    return {stem: stem + suffix for stem, suffix in parts if suffix.lower() in suffixes}
+    endings = tuple(suffixes)
+    names = [name for name in list_files(folder) if name.lower().endswith(endings)]  # quick: of 118,000
+    parts = (os.path.splitext(name) for name in names)
+    return {stem: stem + suffix for stem, suffix in parts if suffix}  # ".jpg" is a name without an ending
+
+
+def _holds_pairs(xml_folder: Path, image_folder: Path) -> bool:
+    names = _stems(xml_folder, {".xml"}).keys()
+    return bool(names and names & _stems(image_folder, IMAGE_SUFFIXES).keys())
 
 
 def _stem(filename: str) -> str:

@@ -104,7 +104,7 @@ def test_a_file_that_was_replaced_is_not_taken_for_the_old_one(tmp_path: Path, a
     assert found.in_place()
 
 
-def test_a_lent_file_goes_with_its_columns(arrays: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lent_file_goes_with_its_columns(arrays: Arrays) -> None:
     lent = lend_columns(arrays)
     path = lent.path
     assert same(lent.arrays, arrays)
@@ -117,8 +117,9 @@ def test_a_forked_process_does_not_remove_a_lent_file(
     arrays: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lent = lend_columns(arrays)
-    monkeypatch.setattr("os.getpid", lambda: -1)
-    columns._remove(lent.path.parent, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.getpid", lambda: -1)
+        columns._remove(lent.path.parent, 1)
     assert lent.path.exists()
 
 

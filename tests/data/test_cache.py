@@ -139,11 +139,12 @@ def test_a_changed_file_is_read_anew(path: Path, home: Path, monkeypatch: pytest
     assert len(list(home.iterdir())) == 1  # the older ones were replaced
 
 
-def test_another_reader_reads_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_reader_reads_anew(path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read(path, monkeypatch)
     monkeypatch.setattr(coco, "VERSION", coco.VERSION + 1)
     assert read(path, monkeypatch)[1]
     assert not read(path, monkeypatch)[1]
+    assert len(list(home.iterdir())) == 1
 
 
 def test_other_arguments_have_files_of_their_own(
