@@ -18,6 +18,9 @@ from .boxes import read_row, scale_boxes
 from .transforms import DetectionTransform
 
 
+MAX_TRIES = 20  # where so many rows in a row are unreadable, the count of the broken ones must be heard
+
+
 class Sample(NamedTuple):
     """One image ready for a batch; None where it could not be read."""
 
@@ -36,7 +39,7 @@ class DetectionDataset(Dataset[Sample]):
         table: the split.
         image_size: side of the square, px.
         transform: augmentation, or None for a plain resize. With it, crowds are left out and an unreadable
-            image is replaced by the next row.
+            image is replaced by the next readable row, MAX_TRIES at most.
         seed: of the augmentation, joined with (epoch, row).
     """
 
@@ -52,7 +55,7 @@ class DetectionDataset(Dataset[Sample]):
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, row = key
         broken: list[str] = []
-        tries = len(self) if self.transform else 1
+        tries = min(len(self), MAX_TRIES) if self.transform else 1
         for step in range(tries):
             row = (key[1] + step) % len(self)
             try:

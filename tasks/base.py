@@ -120,7 +120,9 @@ class Task(pl.LightningModule):
                     module.eval()
         return self
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        if not len(batch.images):  # none could be read: what counts the broken ones has had its say
+            return None
         losses = self.head.loss(self(batch.images)[self.head_name], batch)
         if not torch.isfinite(losses["loss"]):
             names = self.trainer.datamodule.names("train", batch.rows.tolist())  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mbapps.batches import PADDING
 from mbapps.data.detection import DetectionData
+from mbapps.data.detection_samples import MAX_TRIES
 from mbapps.data.samplers import EpochSampler
 from mbapps.data.splits import split_rows
 
@@ -219,6 +220,19 @@ def test_a_batch_of_broken_images_only(tmp_path: Path) -> None:
     (batch,) = make(tmp_path, test="val").val_dataloader()
     assert batch.images.shape == (0, 3, 32, 32)
     assert len(batch.broken) == 4
+
+
+def test_a_row_of_broken_images_is_not_read_to_its_end(tmp_path: Path) -> None:
+    write_coco(tmp_path, "train", 30)
+    write_coco(tmp_path, "val", 2)
+    for index in range(29):
+        break_image(tmp_path / "train" / f"train{index}.jpg")
+    dataset = make(tmp_path, test="val", augment={}).dataset("train")
+    assert len(dataset[0, 15].broken) == 14
+    assert dataset[0, 15].row == 29
+    first = dataset[0, 0]
+    assert first.image is None
+    assert len(first.broken) == MAX_TRIES < 29
 
 
 def test_a_picture_scaled_after_it_was_annotated_keeps_its_boxes(tmp_path: Path) -> None:
