@@ -154,8 +154,8 @@ class DetectionData(DataModule):
         digest = hashlib.sha256("\n".join(self.class_names).encode())
         for table in self.tables.values():
             digest.update("\n".join(table.files.tolist()).encode())
-            digest.update(np.ascontiguousarray(table.boxes))
-            digest.update(np.ascontiguousarray(table.labels))
+            digest.update(np.ascontiguousarray(table.boxes).data)
+            digest.update(np.ascontiguousarray(table.labels).data)
         return {
             "name": self.root.name,
             "licence": licence(self.root),

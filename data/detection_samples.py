@@ -17,7 +17,6 @@ from .base import stack_images
 from .boxes import read_row, scale_boxes
 from .transforms import DetectionTransform
 
-
 MAX_TRIES = 20  # where so many rows in a row are unreadable, the count of the broken ones must be heard
 
 
