@@ -19,8 +19,6 @@ from mbapps.images import UInt8Image
 from .samplers import EpochSampler
 from .transforms import limit_threads
 
-SPLITS = ("train", "val", "test")
-
 
 class DataModule(pl.LightningDataModule, ABC):
     """Loaders of the three splits of one data set.
@@ -137,22 +135,3 @@ def stack_images(images: Sequence[UInt8Image], size: int) -> Tensor:
     """[S, S, 3] arrays -> uint8 [B, 3, S, S], channels-last in memory: stacking channels-first views is slower."""
     stacked = np.stack(images) if images else np.empty((0, size, size, 3), dtype=np.uint8)
     return torch.from_numpy(stacked).permute(0, 3, 1, 2)
-
-
-def split_rows(count: int, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
-    """Cut `count` rows at random into the given fractions and a rest, each at least one row.
-
-    Returns:
-        One sorted array of rows per fraction, and last the rest.
-
-    Raises:
-        ValueError: the fractions leave nothing for the rest.
-    """
-    sizes = [max(1, round(count * fraction)) for fraction in fractions]
-    if sum(sizes) >= count:
-        raise ValueError(
-            f"{count} images can't be split by data.val_fraction and data.test_fraction {list(fractions)}: "
-            "nothing is left to train on"
-        )
-    order = np.random.default_rng(seed).permutation(count)
-    return [np.sort(part) for part in np.split(order, np.cumsum(sizes))]

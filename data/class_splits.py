@@ -10,9 +10,9 @@ import numpy as np
 
 from mbapps.batches import LabelTable
 
-from .base import SPLITS
 from .boxes import tell
 from .image_folder import class_folders, read_image_folder
+from .splits import SPLITS
 from .stanford_dogs import dogs_lists, read_stanford_dogs
 
 FORMATS = ("image_folder", "stanford_dogs")
@@ -36,9 +36,13 @@ class ClassReader:
             raise ValueError(f"data.format must be one of {list(FORMATS)}, got {format!r}")
         lists = dogs_lists(root) if format != "image_folder" else {}
         if format == "stanford_dogs" and not lists:
-            raise FileNotFoundError(f"no Stanford Dogs in data.root={root}: it needs Images/ and train_list.mat")
+            raise FileNotFoundError(
+                f"no Stanford Dogs in data.root={root}: it needs Images/ and train_list.mat"
+            )
         if box_crop and not lists:
-            raise ValueError(f"data.box_crop=true needs boxes: only Stanford Dogs has them, not data.root={root}")
+            raise ValueError(
+                f"data.box_crop=true needs boxes: only Stanford Dogs has them, not data.root={root}"
+            )
         self.root = root
         self.box_crop = box_crop
         self.dogs = bool(lists)
@@ -106,7 +110,8 @@ def read_class_split(
         return reader.read(source, class_names)
     if "all" not in reader.sources:
         raise FileNotFoundError(
-            f"no {split} split in data.root={reader.root}, only {', '.join(reader.sources)}; name one with data.{split}="
+            f"no {split} split in data.root={reader.root}, only {', '.join(reader.sources)}; "
+            f"name one with data.{split}="
         )
     table = reader.read("all", class_names)
     problems = dict(table.problems)

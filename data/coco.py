@@ -1,25 +1,53 @@
-"""Reads COCO instances files, and finds them in a folder."""
+"""Reads COCO instances files."""
 
 from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from mbapps.batches import BoxTable
-from mbapps.images import IMAGE_SUFFIXES
 
-from .boxes import clean_boxes, gather, list_files, tell
+from .boxes import clean_boxes, gather, tell
+from .cache import Facts, keep_table
+from .coco_files import KEYS, list_below, listing_digest, with_files
 
-KEYS = ("images", "annotations", "categories")
-ROBOFLOW = "_annotations.coco.json"
-Items = list[dict[str, Any]]
+VERSION = 1  # raise it when other numbers come from the same file: what was cached is then read anew
+
+
+class _Image(msgspec.Struct, gc=False):
+    id: Any = UNSET
+    file_name: Any = UNSET
+    height: Any = None
+    width: Any = None
+
+
+class _Annotation(msgspec.Struct, gc=False):  # without the outline: most of the file
+    id: Any = "?"
+    image_id: Any = None
+    category_id: Any = None
+    bbox: Any = None
+    area: Any = None
+    iscrowd: Any = None
+
+
+class _Category(msgspec.Struct):
+    id: Any = UNSET
+    name: Any = UNSET
+    supercategory: Any = None
+
+
+class _Content(msgspec.Struct):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
 
 
 def read_coco(annotations: Path, images: Path | None = None, *, clean: bool = True) -> BoxTable:
@@ -27,7 +55,8 @@ def read_coco(annotations: Path, images: Path | None = None, *, clean: bool = Tr
 
     Images without boxes stay: they are negatives. `problems` names the annotations whose image or category
     the file does not list, the images that are not in the folder (both are dropped), and the images in the
-    folder that the file does not list.
+    folder that the file does not list. The table of a large file is kept (`cache.keep_table`) and read anew
+    when the file or the names in the folder change.
 
     Args:
         annotations: the json file.
@@ -39,34 +68,55 @@ def read_coco(annotations: Path, images: Path | None = None, *, clean: bool = Tr
         FileNotFoundError: no such file or folder, or none of the images is in it.
         ValueError: it is no COCO instances file, or two images or categories share an id or a name.
     """
-    content = _load(annotations)
+    if not annotations.exists():
+        raise FileNotFoundError(f"no annotations at {annotations}")
+    folder = annotations.parent if images is None else images
+
+    def read() -> tuple[BoxTable, Facts]:
+        table = _table(annotations, folder)
+        parents = sorted({file.rpartition("/")[0] for file in table.files.tolist()} | {""})
+        facts: dict[str, Any] = {"parents": parents}
+        if images is not None:
+            there = list_below(images, parents)
+            facts["listing"] = listing_digest(there)
+            table = with_files(table, annotations, there)
+        return (clean_boxes(table) if clean else table), facts
+
+    def fresh(facts: Facts) -> bool:
+        return images is None or facts["listing"] == listing_digest(list_below(images, facts["parents"]))
+
+    asked = {"images": images and str(images.resolve()), "clean": clean}
+    return keep_table(annotations, asked, folder, version=VERSION, read=read, fresh=fresh)
+
+
+def _table(path: Path, folder: Path) -> BoxTable:
+    """The table as written, of all images."""
+    content = _load(path)
     problems: dict[str, list[str]] = {}
-    items, truth = content["images"], _with_box(content["annotations"], annotations, problems)
-    names = [str(name).replace("\\", "/") for name in _column(items, "file_name", annotations)]
-    image_ids = _ids(items, "id", annotations, unique="images")
-    category_ids, class_names = _categories(content, annotations)
-    image_rows = _find(image_ids, truth, "image_id")
-    labels = _find(category_ids, truth, "category_id")
+    items, truth = content.images, _with_box(content.annotations, path, problems)
+    names = [str(name).replace("\\", "/") for name in _column(items, "file_name", path)]
+    image_ids = _ids(items, path, unique="images")
+    category_ids, class_names = _categories(content, path)
+    image_rows = _find(image_ids, (item.image_id for item in truth))
+    labels = _find(category_ids, (item.category_id for item in truth))
     for reason, key, rows in (("image", "image_id", image_rows), ("category", "category_id", labels)):
         lost = [truth[i] for i in np.flatnonzero(rows < 0)]
-        lines = [f"annotation {item.get('id', '?')}: {key} {item.get(key)}" for item in lost]
+        lines = [f"annotation {item.id}: {key} {getattr(item, key)}" for item in lost]
         tell(problems, f"annotation of unknown {reason}", lines)
 
-    boxes = _boxes(truth, annotations)
+    boxes = _boxes(truth, path)
     wide = boxes[:, 2] * boxes[:, 3]
     boxes[:, 2:] += boxes[:, :2]
-    areas = np.array([_area(item.get("area")) for item in truth], dtype=np.float64)
-    crowd = np.array([bool(item.get("iscrowd")) for item in truth], dtype=np.bool_)
+    areas = np.array([_area(item.area) for item in truth], dtype=np.float64)
+    crowd = np.array([bool(item.iscrowd) for item in truth], dtype=np.bool_)
     known = np.flatnonzero((image_rows >= 0) & (labels >= 0))
     order, starts = gather(image_rows[known], len(items))
     order = known[order]
-    table = BoxTable(
-        folder=annotations.parent if images is None else images,
+    return BoxTable(
+        folder=folder,
         files=np.array(names, dtype=np.str_),
         image_ids=image_ids,
-        sizes=np.array(
-            [(_side(item.get("height")), _side(item.get("width"))) for item in items], dtype=np.int32
-        ),
+        sizes=np.array([(_side(item.height), _side(item.width)) for item in items], dtype=np.int32),
         starts=starts,
         boxes=boxes[order],
         labels=labels[order].astype(np.int32),
@@ -76,91 +126,29 @@ def read_coco(annotations: Path, images: Path | None = None, *, clean: bool = Tr
         category_ids=tuple(category_ids.tolist()),
         problems=problems,
     )
-    if images is not None:
-        table = _with_files(table, annotations)
-    return clean_boxes(table) if clean else table
 
 
-def coco_files(root: Path) -> dict[str, list[Path]]:
-    """Find the annotations of a folder: split -> every file of that name; {} where there are none.
-
-    Known layouts, the first that is there: `annotations/instances_<split>.json` (or any COCO json in
-    `annotations/`), `<split>/_annotations.coco.json`, `*.json`. A split is called train, val or test where
-    its name holds that word, and a lone file without such a word is "all".
-    """
-    found: dict[str, list[Path]] = {}
-    for path in _candidates(root):
-        found.setdefault(split_name(_raw_name(path)), []).append(path)
-    return found
-
-
-def _raw_name(path: Path) -> str:
-    return path.parent.name if path.name == ROBOFLOW else path.stem.removeprefix("instances_")
+def _load(path: Path) -> _Content:
+    """Decode only what is asked for, from the mapped file."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            content = msgspec.json.decode(text, type=_Content)
+    except (msgspec.DecodeError, ValueError):  # not strict json, as NaN is not, or no COCO file
+        content = msgspec.convert(_load_any(path), _Content)
+    if not content.images:
+        raise ValueError(f"{path} lists no images")
+    return content
 
 
-def split_name(name: str) -> str:
-    """Call a split train, val, test or all, by the word its name holds.
+def _load_any(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Decode all that Python takes for json, slowly, and say what is wrong."""
 
-    >>> [split_name(name) for name in ("train2017", "valid", "test-dev", "annotations")]
-    ['train', 'val', 'test', 'all']
-    """
-    return next((split for split in ("train", "val", "test") if split in name.lower()), "all")
-
-
-def _candidates(root: Path) -> list[Path]:
-    folder = root / "annotations"
-    instances = sorted(folder.glob("instances_*.json"))
-    if not instances:
-        others = sorted(root.glob(f"*/{ROBOFLOW}")) or sorted(root.glob("*.json"))
-        instances = [path for path in sorted(folder.glob("*.json")) or others if _holds_keys(path)]
-    splits = {split_name(path.stem) for path in instances if "trainval" not in path.stem}
-    if {"train", "val"} <= splits:  # then trainval repeats both
-        instances = [path for path in instances if "trainval" not in path.stem]
-    return instances
-
-
-def _holds_keys(path: Path) -> bool:
-    """Tell a COCO file from other json without parsing what may be half a gigabyte."""
-    if path.stat().st_size == 0:
-        return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return all(content.find(f'"{key}"'.encode()) >= 0 for key in KEYS)
-
-
-def image_folder(root: Path, path: Path) -> Path:
-    """Folder of the images of an annotations file: beside the file's own layout if that has one, else of `root`."""
-    if path.name == ROBOFLOW:
-        return path.parent
-    home = path.parent.parent if path.parent.name == "annotations" else path.parent
-    bases = (root,) if home.resolve() == root.resolve() else (home, root)
-    places = [place for base in bases for place in _image_places(base, _raw_name(path))]
-    return next((place for place in places if place.is_dir()), root)
-
-
-def _image_places(base: Path, raw: str) -> list[Path]:
-    """Where images of a split may lie; those of minival2014 in val2014."""
-    split = split_name(raw)
-    bases = (base, base / "images")
-    folders = sorted(
-        place for inner in bases if inner.is_dir() for place in inner.iterdir() if place.is_dir()
-    )
-    within = [place for place in folders if split in place.name and raw.endswith(place.name)]
-    names = (split, "valid" if split == "val" else split)
-    return [
-        *(inner / raw for inner in bases), *within,
-        *(inner / name for name in names for inner in bases), base / "images",
-    ]  # fmt: skip
-
-
-def _load(path: Path) -> dict[str, Items]:
-    def drop_outlines(item: dict[str, Any]) -> dict[str, Any]:  # most of the file, and of the memory
+    def drop_outlines(item: dict[str, Any]) -> dict[str, Any]:
         item.pop("segmentation", None)
         return item
 
     try:
         content = json.loads(path.read_bytes(), object_hook=drop_outlines)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no annotations at {path}") from None
     except ValueError as error:
         raise ValueError(f"{path} is no json file: {error}") from error
     missing = next((key for key in KEYS if not isinstance(content, dict) or key not in content), None)
@@ -169,24 +157,22 @@ def _load(path: Path) -> dict[str, Items]:
     for key in KEYS:
         if not isinstance(content[key], list) or not all(type(item) is dict for item in content[key]):
             raise ValueError(f"{path} is no COCO instances file: {key!r} must be a list of objects")
-    if not content["images"]:
-        raise ValueError(f"{path} lists no images")
-    return content
+    return {key: content[key] for key in KEYS}
 
 
-def _column(items: Items, key: str, path: Path) -> list[Any]:
-    try:
-        return [item[key] for item in items]
-    except (KeyError, TypeError):
-        raise ValueError(f"{path} is no COCO instances file: an entry has no key {key!r}") from None
+def _column(items: Sequence[_Image | _Category], key: str, path: Path) -> list[Any]:
+    values = [getattr(item, key) for item in items]
+    if any(value is UNSET for value in values):
+        raise ValueError(f"{path} is no COCO instances file: an entry has no key {key!r}")
+    return values
 
 
-def _ids(items: Items, key: str, path: Path, unique: str = "") -> NDArray[np.int64]:
-    values = _column(items, key, path)
+def _ids(items: Sequence[_Image | _Category], path: Path, unique: str) -> NDArray[np.int64]:
+    values = _column(items, "id", path)
     for value in values:
         if type(value) is not int or abs(value) >= 2**63:
-            raise ValueError(f"{path}: {key} must be a whole number of 64 bits, got {value!r}")
-    if unique and (twice := _first_twice(values)) is not None:
+            raise ValueError(f"{path}: id must be a whole number of 64 bits, got {value!r}")
+    if (twice := _first_twice(values)) is not None:
         raise ValueError(f"{path}: two {unique} have the id {twice}")
     return np.array(values, dtype=np.int64)
 
@@ -200,20 +186,16 @@ def _first_twice(values: Iterable[int | str]) -> int | str | None:
     return None
 
 
-def _categories(content: dict[str, Items], path: Path) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def _categories(content: _Content, path: Path) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Ids in rising order, and names; without the unused group that Roboflow lists as if it were a class."""
-    used = {str(item.get("category_id")) for item in content["annotations"]}
-    groups = {str(item.get("supercategory")) for item in content["categories"]} - {"none"}
-    items = [
-        item
-        for item in content["categories"]
-        if item.get("supercategory") != "none"
-        or str(item.get("name")) not in groups
-        or str(item.get("id")) in used
-    ]
+    groups = {str(item.supercategory) for item in content.categories} - {"none"}
+    idle = [item for item in content.categories if item.supercategory == "none" and str(item.name) in groups]
+    used = {str(item.category_id) for item in content.annotations} if idle else set()
+    unused = [item for item in idle if str(item.id) not in used]
+    items = [item for item in content.categories if item not in unused]
     if not items:
         raise ValueError(f"{path} lists no categories")
-    ids = _ids(items, "id", path, unique="categories")
+    ids = _ids(items, path, unique="categories")
     names = [str(name) for name in _column(items, "name", path)]
     if (twice := _first_twice(names)) is not None:
         raise ValueError(f"{path}: two categories are called {twice!r}; give each its own name")
@@ -221,29 +203,29 @@ def _categories(content: dict[str, Items], path: Path) -> tuple[NDArray[np.int64
     return ids[order], tuple(names[i] for i in order)
 
 
-def _with_box(truth: Items, path: Path, problems: dict[str, list[str]]) -> Items:
-    has_box = [isinstance(item.get("bbox"), list) and len(item["bbox"]) == 4 for item in truth]
-    if truth and not any(has_box):
+def _with_box(truth: list[_Annotation], path: Path, problems: dict[str, list[str]]) -> list[_Annotation]:
+    has_box = [isinstance(item.bbox, list) and len(item.bbox) == 4 for item in truth]
+    if all(has_box):
+        return truth
+    if not any(has_box):
         raise ValueError(f"{path} is no COCO instances file: no annotation has a 'bbox' of four numbers")
-    lost = [f"annotation {item.get('id', '?')}" for item, has in zip(truth, has_box, strict=True) if not has]
+    lost = [f"annotation {item.id}" for item, has in zip(truth, has_box, strict=True) if not has]
     tell(problems, "annotation without a box", lost)
     return [item for item, has in zip(truth, has_box, strict=True) if has]
 
 
-def _boxes(truth: Items, path: Path) -> NDArray[np.float64]:
+def _boxes(truth: list[_Annotation], path: Path) -> NDArray[np.float64]:
     """[M, 4] x y width height, as written."""
     try:
-        return np.array([item["bbox"] for item in truth], dtype=np.float64).reshape(-1, 4)
+        return np.array([item.bbox for item in truth], dtype=np.float64).reshape(-1, 4)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: a bbox must hold four numbers: {error}") from error
 
 
-def _find(ids: NDArray[np.int64], truth: Items, key: str) -> NDArray[np.int64]:
-    """Row of `ids`, all different, that each annotation means; -1 where it means none."""
+def _find(ids: NDArray[np.int64], values: Iterable[Any]) -> NDArray[np.int64]:
+    """Row of `ids`, all different, that each value means; -1 where it means none."""
     rows = {number: row for row, number in enumerate(ids.tolist())}
-    values = (item.get(key) for item in truth)
-    found = [rows.get(value, -1) if type(value) is int else -1 for value in values]
-    return np.array(found, dtype=np.int64)
+    return np.array([rows.get(value, -1) if type(value) is int else -1 for value in values], dtype=np.int64)
 
 
 def _side(value: Any) -> int:
@@ -253,28 +235,3 @@ def _side(value: Any) -> int:
 
 def _area(value: Any) -> float:
     return float(value) if isinstance(value, (int, float)) else float("nan")
-
-
-def _with_files(table: BoxTable, path: Path) -> BoxTable:
-    """Drop the images that are not in the folder; a name with a folder that is not there is tried without."""
-    parents = {file.rpartition("/")[0] for file in table.files.tolist()} | {""}
-    if not table.folder.is_dir():
-        raise FileNotFoundError(f"no image folder at {table.folder}, which {path} needs")
-    there = {
-        f"{parent}/{name}".removeprefix("/")
-        for parent in parents
-        if (table.folder / parent).is_dir()
-        for name in list_files(table.folder / parent)
-    }
-    short = [file if file in there else file.rpartition("/")[2] for file in table.files.tolist()]
-    here = np.array([file in there for file in short], dtype=np.bool_)
-    if not here.any():
-        raise FileNotFoundError(
-            f"none of the {len(here)} images of {path} is in {table.folder}, e.g. {table.files[0]}"
-        )
-    problems = dict(table.problems)
-    tell(problems, "image file missing", table.files[~here].tolist())
-    extra = sorted(name for name in there - set(short) if Path(name).suffix.lower() in IMAGE_SUFFIXES)
-    tell(problems, "image without annotation", extra)
-    table = replace(table, files=np.array(short, dtype=np.str_), problems=problems)
-    return table.take(np.flatnonzero(here))

@@ -1,114 +1,28 @@
-"""Detection data: reads and augments samples of its splits, and batches them."""
+"""Detection data: the splits of a set of boxes, and what a run asks of them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
-from mbapps.batches import PADDING, BoxTable, DetectionBatch
-from mbapps.images import BrokenImageError, UInt8Image, resize
+from mbapps.batches import BoxTable
+from mbapps.images import UInt8Image, resize
 from mbapps.predictions import Detections
 
-from .base import SPLITS, DataModule, stack_images
-from .boxes import read_row, scale_boxes
-from .splits import align, licence, merge_problems, open_reader, read_one, read_splits
+from .base import DataModule
+from .boxes import read_row
+from .detection_samples import DetectionCollate, DetectionDataset
+from .readers import as_classes, as_names, open_reader
+from .samplers import repeats_by_class
+from .splits import SPLITS, licence, read_one, read_splits
 from .synthetic import synthetic_root
+from .tables import align, merge_problems
 from .transforms import DetectionTransform
-
-
-class Sample(NamedTuple):
-    """One image ready for a batch; None where it could not be read."""
-
-    image: UInt8Image | None  # [S, S, 3]
-    row: int
-    size: tuple[int, int]  # height and width of the original as annotated, px
-    boxes: NDArray[np.float64]  # [G, 4] xyxy px of `image`
-    labels: NDArray[np.int64]  # [G]
-    broken: tuple[str, ...]
-
-
-class DetectionDataset(Dataset[Sample]):
-    """Samples of one table by (epoch, row).
-
-    Args:
-        table: the split.
-        image_size: side of the square, px.
-        transform: augmentation, or None for a plain resize. With it, crowds are left out and an unreadable
-            image is replaced by the next row.
-        seed: of the augmentation, joined with (epoch, row).
-    """
-
-    def __init__(self, table: BoxTable, image_size: int, transform: DetectionTransform | None, seed: int):
-        self.table = table
-        self.image_size = image_size
-        self.transform = transform
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, row = key
-        broken: list[str] = []
-        tries = len(self) if self.transform else 1
-        for step in range(tries):
-            row = (key[1] + step) % len(self)
-            try:
-                image, size = read_row(self.table, row)
-            except (BrokenImageError, FileNotFoundError) as error:
-                broken.append(str(error))
-                continue
-            return self._sample(image, size, epoch, row, tuple(broken))
-        nothing = np.empty((0, 4)), np.empty(0, dtype=np.int64)
-        return Sample(None, row, (0, 0), *nothing, tuple(broken))
-
-    def _sample(
-        self, image: UInt8Image, size: tuple[int, int], epoch: int, row: int, broken: tuple[str, ...]
-    ) -> Sample:
-        rows = self.table.rows(row)
-        boxes, labels = self.table.boxes[rows], self.table.labels[rows]
-        if self.transform is None:
-            square = resize(image, self.image_size, self.image_size)
-            return Sample(
-                square, row, size, scale_boxes(boxes, size, square), labels.astype(np.int64), broken
-            )
-        boxes = scale_boxes(boxes, size, image)
-        learned = ~self.table.crowd[rows]
-        square, moved, kept = self.transform(image, boxes[learned], labels[learned], (self.seed, epoch, row))
-        return Sample(square, row, size, moved, kept, broken)
-
-
-class DetectionCollate:
-    """Samples -> DetectionBatch, truth padded to the fullest image; unreadable ones are left out."""
-
-    def __init__(self, image_size: int):
-        self.image_size = image_size
-
-    def __call__(self, samples: Sequence[Sample]) -> DetectionBatch:
-        good = [sample for sample in samples if sample.image is not None]
-        most = max((len(sample.labels) for sample in good), default=0)
-        boxes = np.zeros((len(good), most, 4), dtype=np.float32)
-        labels = np.full((len(good), most), PADDING, dtype=np.int64)
-        for index, sample in enumerate(good):
-            boxes[index, : len(sample.labels)] = sample.boxes
-            labels[index, : len(sample.labels)] = sample.labels
-        return DetectionBatch(
-            images=stack_images(
-                [sample.image for sample in good if sample.image is not None], self.image_size
-            ),
-            rows=torch.tensor([sample.row for sample in good], dtype=torch.int64),
-            sizes=torch.tensor([sample.size for sample in good], dtype=torch.int64).reshape(-1, 2),
-            boxes=torch.from_numpy(boxes),
-            labels=torch.from_numpy(labels),
-            broken=tuple(message for sample in samples for message in sample.broken),
-        )
 
 
 class DetectionData(DataModule):
@@ -116,13 +30,20 @@ class DetectionData(DataModule):
 
     Args:
         root: folder of the data; None is the synthetic set, rendered on first use.
-        format: "coco" or "voc"; None looks for both.
-        train, val, test: a COCO json, a VOC list of names, or the name of a split of `root`; None takes the
-            split of that name, or else a fraction of the training images.
+        format: "coco", "voc" or "yolo"; None looks for them.
+        train, val, test: a COCO json, a VOC list of names, a YOLO folder or list of images, or the name of a
+            split of `root`; several are pooled. None takes the split of that name, or else a fraction of the
+            training images.
+        test_ids: text file of COCO image ids: those of the training images are test.
+        annotations: a lone COCO json that is the whole set; `root`, if given, is then where its images are.
         images: folder of the images, where it is not where the format has it (COCO only).
+        classes: the only ones to be read, by name; they become `class_names` in this order. None reads all.
         val_fraction, test_fraction: cut at random from the training images where a split is missing.
         image_size: side of the square input, px.
         augment: arguments of DetectionTransform, or None for none.
+        sampling: "repeat_factor" or "class_balanced" draws images of rare classes more often in training
+            (`samplers.repeats_by_class`); None reads each image once an epoch.
+        repeat_threshold: share of the images below which repeat_factor repeats a class, in (0, 1].
         class_names: of a model to be measured; the data's classes must be the same by name. VOC lists no
             classes: there objects of other names are dropped and counted.
         split: the only one to be read, as measuring needs it; a set without that split is read whole. None
@@ -137,13 +58,18 @@ class DetectionData(DataModule):
         root: str | None,
         image_size: int,
         format: str | None = None,
-        train: str | None = None,
-        val: str | None = None,
-        test: str | None = None,
+        train: str | Sequence[str] | None = None,
+        val: str | Sequence[str] | None = None,
+        test: str | Sequence[str] | None = None,
+        test_ids: str | None = None,
+        annotations: str | None = None,
         images: str | None = None,
+        classes: str | Sequence[str] | None = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         augment: Mapping[str, Any] | None = None,
+        sampling: str | None = None,
+        repeat_threshold: float = 0.001,
         class_names: Sequence[str] | None = None,
         split: str | None = None,
         num_classes: int | None = None,
@@ -153,27 +79,26 @@ class DetectionData(DataModule):
         max_broken: float = 0.01,
     ):
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, max_broken=max_broken)
-        fractions = {"val": val_fraction, "test": test_fraction}
-        for part, fraction in fractions.items():
-            if not 0 < fraction < 1:
-                raise ValueError(f"data.{part}_fraction must be in (0, 1), got {fraction}")
         if split is not None and split not in SPLITS:
             raise ValueError(f"split must be one of {list(SPLITS)}, got {split!r}")
         self.image_size = image_size
-        self.root = Path(root) if root else synthetic_root("detection")
-        if not self.root.is_dir():
-            raise FileNotFoundError(f"no folder at data.root={root}")
-        named = {"train": train, "val": val, "test": test}
-        reader = open_reader(self.root, format, images)
+        place = Path(root) if root else None if annotations else synthetic_root("detection")
+        reader = open_reader(place, format, images, annotations=annotations, classes=as_classes(classes))
+        self.root = reader.root
+        named = {part: as_names(files) for part, files in zip(SPLITS, (train, val, test), strict=True)}
         if split:
-            tables = read_one(reader, split, named[split], class_names)
+            tables = read_one(reader, split, named, class_names, test_ids)
         else:
-            tables = read_splits(reader, named, fractions, seed, class_names)
+            fractions = {"val": val_fraction, "test": test_fraction}
+            tables = read_splits(reader, named, fractions, seed, class_names, test_ids)
         names = tuple(class_names) if class_names else next(iter(tables.values())).class_names
         self.tables = {part: align(table, names) for part, table in tables.items()}
         self.class_names = names
         self.augment = DetectionTransform(image_size, **augment) if augment is not None else None
         self.collate = DetectionCollate(image_size)
+        self._repeats = None
+        if sampling is not None and "train" in self.tables:
+            self._repeats = repeats_by_class(sampling, self.tables["train"].presence(), repeat_threshold)
         if num_classes is not None and num_classes != len(names):
             raise ValueError(
                 f"data.num_classes={num_classes}, but the data has {len(names)}: {', '.join(names)}"
@@ -199,6 +124,9 @@ class DetectionData(DataModule):
                 f"the val split of {self.root} has no object to choose the best epoch by; "
                 "raise data.val_fraction or name another with data.val="
             )
+
+    def repeats(self) -> NDArray[np.float64] | None:
+        return self._repeats
 
     def preview(self, count: int) -> list[UInt8Image]:
         pictures = []
@@ -226,8 +154,8 @@ class DetectionData(DataModule):
         digest = hashlib.sha256("\n".join(self.class_names).encode())
         for table in self.tables.values():
             digest.update("\n".join(table.files.tolist()).encode())
-            digest.update(table.boxes.tobytes())
-            digest.update(table.labels.tobytes())
+            digest.update(np.ascontiguousarray(table.boxes).data)
+            digest.update(np.ascontiguousarray(table.labels).data)
         return {
             "name": self.root.name,
             "licence": licence(self.root),

@@ -12,12 +12,12 @@ import torch
 from torch.utils.data import Dataset
 
 from mbapps.batches import ClassificationBatch, LabelTable
-from mbapps.images import BrokenImageError, UInt8Image, central_view, read_image, resize
+from mbapps.images import BrokenImageError, UInt8Image, central_view, read_image
 from mbapps.predictions import Classification
 
-from .base import SPLITS, DataModule, stack_images
+from .base import DataModule, stack_images
 from .class_splits import ClassReader, read_class_split, read_class_splits
-from .splits import licence
+from .splits import SPLITS, licence
 from .synthetic import synthetic_root
 from .transforms import ClassificationTransform
 
@@ -103,7 +103,9 @@ class ClassificationCollate:
     def __call__(self, samples: Sequence[Sample]) -> ClassificationBatch:
         good = [sample for sample in samples if sample.image is not None]
         return ClassificationBatch(
-            images=stack_images([sample.image for sample in good if sample.image is not None], self.image_size),
+            images=stack_images(
+                [sample.image for sample in good if sample.image is not None], self.image_size
+            ),
             rows=torch.tensor([sample.row for sample in good], dtype=torch.int64),
             sizes=torch.tensor([sample.size for sample in good], dtype=torch.int64).reshape(-1, 2),
             labels=torch.tensor([sample.label for sample in good], dtype=torch.int64),
@@ -174,10 +176,13 @@ class FineGrainedData(DataModule):
             self.tables = read_class_splits(reader, named, fractions, seed, class_names)
         self.class_names = tuple(class_names) if class_names else next(iter(self.tables.values())).class_names
         if len(self.class_names) < 2:
-            raise ValueError(f"{self.root} has one class only, {self.class_names[0]!r}: there is nothing to tell apart")
+            raise ValueError(
+                f"{self.root} has one class only, {self.class_names[0]!r}: there is nothing to tell apart"
+            )
         if num_classes is not None and num_classes != len(self.class_names):
             raise ValueError(
-                f"data.num_classes={num_classes}, but the data has {len(self.class_names)}: {', '.join(self.class_names)}"
+                f"data.num_classes={num_classes}, but the data has {len(self.class_names)}: "
+                f"{', '.join(self.class_names)}"
             )
         self.augment = ClassificationTransform(image_size, **augment) if augment is not None else None
         self.collate = ClassificationCollate(image_size)
@@ -186,7 +191,9 @@ class FineGrainedData(DataModule):
         transform = None
         if split == "train":
             transform = self.augment or ClassificationTransform(self.image_size, crop_min_area=1.0, flip=0.0)
-        return ClassificationDataset(self.tables[split], self.image_size, self.central_crop, transform, self.seed)
+        return ClassificationDataset(
+            self.tables[split], self.image_size, self.central_crop, transform, self.seed
+        )
 
     def truth(self, split: str) -> LabelTable:
         return self.tables[split]
@@ -196,15 +203,17 @@ class FineGrainedData(DataModule):
 
     def check_measurable(self) -> None:
         if not len(self.tables["val"]):
-            raise ValueError(f"the val split of {self.root} is empty: there is nothing to choose the best epoch by")
+            raise ValueError(
+                f"the val split of {self.root} is empty: there is nothing to choose the best epoch by"
+            )
 
     def preview(self, count: int) -> list[UInt8Image]:
         dataset = self.dataset("train")
-        rows = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)  # classes lie one after another
+        rows = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(
+            int
+        )  # classes lie one after another
         samples = [dataset[0, int(row)] for row in rows]
-        return [
-            self._titled(sample.image, sample.label) for sample in samples if sample.image is not None
-        ]
+        return [self._titled(sample.image, sample.label) for sample in samples if sample.image is not None]
 
     def picture(self, split: str, row: int) -> tuple[UInt8Image, UInt8Image]:
         image = read_row(self.tables[split], row)

@@ -35,7 +35,9 @@ def class_folders(root: Path) -> dict[str, Path]:
     for folder in folders:
         split = SPLIT_FOLDERS[folder.name.lower()]
         if split in found:
-            raise ValueError(f"{found[split]} and {folder} are both of the split {split!r}; name one with data.{split}=")
+            raise ValueError(
+                f"{found[split]} and {folder} are both of the split {split!r}; name one with data.{split}="
+            )
         found[split] = folder
     return found
 
@@ -55,10 +57,16 @@ def read_image_folder(folder: Path, class_names: Sequence[str] | None = None) ->
         raise FileNotFoundError(f"no folder of classes at {folder}")
     found = {path.name: sorted(_images(path, folder)) for path in _folders(folder)}
     problems: dict[str, list[str]] = {}
-    tell(problems, "class folder without images", [str(folder / name) for name, files in found.items() if not files])
+    tell(
+        problems,
+        "class folder without images",
+        [str(folder / name) for name, files in found.items() if not files],
+    )
     present = [name for name, files in found.items() if files]
     if not present:
-        raise FileNotFoundError(f"no images in {folder}/<class>/: a class is a folder, named after it, with its images")
+        raise FileNotFoundError(
+            f"no images in {folder}/<class>/: a class is a folder, named after it, with its images"
+        )
     names = tuple(class_names) if class_names else tuple(present)
     unknown = sorted(set(present) - set(names))
     if unknown:
@@ -78,7 +86,9 @@ def read_image_folder(folder: Path, class_names: Sequence[str] | None = None) ->
 
 def _folders(root: Path) -> list[Path]:
     with os.scandir(root) as entries:
-        return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(
+            Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+        )
 
 
 def _images(folder: Path, root: Path) -> Iterator[str]:

@@ -1,127 +1,58 @@
-"""Which split comes from where: the format, the files of a folder, what is cut or left out, and the classes."""
+"""Which split comes from where: as named, as found, by the ids of its images, or cut from the training images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from mbapps.batches import BoxTable
 
-from .base import SPLITS, split_rows
 from .boxes import tell
-from .coco import coco_files, image_folder, read_coco
-from .voc import read_voc, voc_splits
+from .readers import Reader
+from .tables import UNLISTED, cut_ids, leave_out
 
-FORMATS = ("coco", "voc")
-UNLISTED = "image without annotation"
-UNKNOWN = "object of unknown class"
-
-
-class Reader(NamedTuple):
-    """Files of the splits that a folder has, and how to read one: `load(file, class names or None)`."""
-
-    root: Path
-    format: str
-    files: Mapping[str, Sequence[Path | None]]  # several where more than one file is of the same split
-    load: Callable[[Path | None, Sequence[str] | None], BoxTable]
-
-    def read(self, key: str, name: str, class_names: Sequence[str] | None = None) -> BoxTable:
-        """Read a split or a file by its name, asked for by data.<key>.
-
-        Raises:
-            FileNotFoundError: it is neither a split of the folder nor a file.
-            ValueError: two files are of this split.
-        """
-        files = self.files.get(name) or [_named_file(name, self.root)]
-        if len(files) > 1:
-            raise ValueError(
-                f"{' and '.join(map(str, files))} are all of the split {name!r}; name one with data.{key}="
-            )
-        return self.load(files[0], class_names)
-
-
-def open_reader(root: Path, format: str | None, images: str | None) -> Reader:
-    """Find out what annotations a folder has, if `format` does not say so.
-
-    Raises:
-        FileNotFoundError: it has none, or none of that format.
-        ValueError: it has both, or `images` is given for VOC.
-    """
-    if format is not None and format not in FORMATS:
-        raise ValueError(f"data.format must be one of {list(FORMATS)}, got {format!r}")
-    coco = coco_files(root) if format != "voc" else {}
-    voc = voc_splits(root) if format != "coco" else {}
-    if coco and voc:
-        raise ValueError(
-            f"data.root={root} holds both COCO and VOC annotations; choose with data.format=coco or voc"
-        )
-    if not coco and not voc:
-        if format:
-            raise FileNotFoundError(f"no {format} annotations in data.root={root}")
-        raise FileNotFoundError(
-            f"no annotations in data.root={root}; looked for COCO (annotations/*.json, "
-            "<split>/_annotations.coco.json) and VOC (Annotations/*.xml, or xml beside images)"
-        )
-    if coco:
-        return Reader(root, "coco", coco, lambda file, _: _read_coco(root, file, images))
-    if images:
-        raise ValueError(f"data.images={images} is for COCO only; data.root={root} holds VOC annotations")
-    return Reader(
-        root, "voc", {name: [file] for name, file in voc.items()},
-        lambda file, class_names: _read_voc(root, file, class_names),
-    )  # fmt: skip
-
-
-def _read_coco(root: Path, file: Path | None, images: str | None) -> BoxTable:
-    assert file is not None
-    return read_coco(file, Path(images) if images else image_folder(root, file))
-
-
-def _read_voc(root: Path, file: Path | None, class_names: Sequence[str] | None) -> BoxTable:
-    table = read_voc(root, file, class_names)
-    if not len(table.boxes) and UNKNOWN in table.problems:
-        theirs = sorted({place.rpartition(": ")[2] for place in table.problems[UNKNOWN]})
-        raise ValueError(
-            f"the classes of {file or root} are [{', '.join(theirs)}], "
-            f"but the model has [{', '.join(class_names or ())}]: none is in both"
-        )
-    return table
+SPLITS = ("train", "val", "test")
+Named = Mapping[
+    str, Sequence[str]
+]  # what data.train=, data.val= and data.test= say, each () where it is null
 
 
 def read_splits(
     reader: Reader,
-    named: Mapping[str, str | None],
+    named: Named,
     fractions: Mapping[str, float],
     seed: int,
     class_names: Sequence[str] | None = None,
+    test_ids: str | None = None,
 ) -> dict[str, BoxTable]:
     """Read train, val and test: as named, as found, or cut from the training images.
 
-    Images of val and test are left out of train, and told.
+    Images of val and test are left out of train, and told. With `test_ids` the test split is those of the
+    training images.
 
     Raises:
         FileNotFoundError: there is no training split.
-        ValueError: nothing is left to train on.
+        ValueError: a fraction is not within (0, 1); nothing is left to train on; or both `test_ids` and a
+            test split are named.
     """
-    free = reader.files.keys() - {named.get("train")}  # val, named to train on, is not measured as well
-    found = {split: named.get(split) or (split if split in free else None) for split in SPLITS}
-    if not found["train"]:
-        if "all" not in reader.files:
-            raise FileNotFoundError(
-                f"no training split in data.root={reader.root}, only {', '.join(reader.files)}; "
-                "name one with data.train="
-            )
-        found["train"] = "all"
-    tables: dict[str, BoxTable] = {}
-    for split, name in found.items():
-        if name:
-            tables[split] = reader.read(split, name, class_names)
-            class_names = class_names or tables[split].class_names
-    tables["train"] = _leave_out(tables)
+    for split, fraction in fractions.items():
+        if not 0 < fraction < 1:
+            raise ValueError(f"data.{split}_fraction must be in (0, 1), got {fraction}")
+    ids_file = _ids_file(reader, named, test_ids)
+    train = named["train"] or _training(reader)
+    tables = {"train": reader.read("train", train, class_names)}
+    for split in ("val", "test"):
+        found = split in reader.files and not _trained_on(reader, split, train)  # else it is cut from train
+        names = named[split] or ([split] if found else [])
+        if split == "test" and ids_file:
+            tables["train"], tables["test"] = cut_ids(tables["train"], ids_file)
+        elif names:
+            tables[split] = reader.read(split, names, class_names or tables["train"].class_names)
+    if not len(tables["train"]):
+        raise ValueError(f"data.test_ids={ids_file} lists all training images: nothing is left to train on")
+    tables["train"] = leave_out(tables)
     missing = [split for split in SPLITS if split not in tables]
     if missing:
         whole = tables["train"]
@@ -132,58 +63,97 @@ def read_splits(
 
 
 def read_one(
-    reader: Reader, split: str, name: str | None, class_names: Sequence[str] | None = None
+    reader: Reader,
+    split: str,
+    named: Named,
+    class_names: Sequence[str] | None = None,
+    test_ids: str | None = None,
 ) -> dict[str, BoxTable]:
     """Read only one split, as named, as found, or else the whole of a set that has no splits, and tell it.
 
+    With `test_ids`, test is those of the training images.
+
     Raises:
         FileNotFoundError: the folder has several splits, but not this one.
+        ValueError: it is one that `named` trains on, or both `test_ids` and a test split are named.
     """
-    found = name or (split if split in reader.files else None)
-    if not found:
+    ids_file = _ids_file(reader, named, test_ids)
+    names = named[split]
+    if split == "test" and ids_file:
+        names = named["train"] or _training(reader)
+        table = cut_ids(reader.read("train", names, class_names), ids_file)[1]
+    elif names or split in reader.files:
+        if not names and named["train"] and _trained_on(reader, split, named["train"]):
+            raise ValueError(
+                f"the {split} split is part of data.train={','.join(named['train'])}, so it does not measure what "
+                f"was learned; name another with data.{split}="
+            )
+        table = reader.read(split, names or [split], class_names)
+    else:
         if "all" not in reader.files and len(reader.files) > 1:
             raise FileNotFoundError(
                 f"no {split} split in data.root={reader.root}, only {', '.join(reader.files)}; "
                 f"name one with data.{split}="
             )
         whole = "all" if "all" in reader.files else next(iter(reader.files))
-        table = reader.read(split, whole, class_names)
-        tell(table.problems, f"no {split} split: the whole set is measured", [str(reader.root)])
-    else:
-        table = reader.read(split, found, class_names)
-    if reader.format == "coco" and (name or len(reader.files) > 1):
+        table = reader.read(split, [whole], class_names)
+        if not reader.lone:
+            tell(table.problems, f"no {split} split: the whole set is measured", [str(reader.root)])
+    if reader.format == "coco" and (names or len(reader.files) > 1 or reader.lone):
         table.problems.pop(UNLISTED, None)  # a file that was not read may list them
     return {split: table}
 
 
-def image_paths(table: BoxTable) -> list[str]:
-    """Full path of each image, by which those of two tables are compared."""
-    folder = table.folder.resolve()
-    return [f"{folder}/{file}" for file in table.files.tolist()]
-
-
-def _leave_out(tables: Mapping[str, BoxTable]) -> BoxTable:
-    """Give train without the images of val and test."""
-    train = tables["train"]
-    held = {path for split in ("val", "test") if split in tables for path in image_paths(tables[split])}
-    kept = np.array([path not in held for path in image_paths(train)], dtype=np.bool_)
-    if kept.all():
-        return train
-    if not kept.any():
-        raise ValueError(
-            f"each of the {len(train)} training images is one of val or test too, so nothing is left to train "
-            "on; name other files with data.train=, data.val= and data.test="
+def _training(reader: Reader) -> list[str]:
+    """Name of the training split that a folder has."""
+    name = next((name for name in ("train", "all") if name in reader.files), None)
+    if name is None:
+        raise FileNotFoundError(
+            f"no training split in data.root={reader.root}, only {', '.join(reader.files)}; "
+            "name one with data.train="
         )
-    problems = dict(train.problems)
-    tell(problems, "image of val or test left out of train", train.files[~kept].tolist())
-    return replace(train.take(np.flatnonzero(kept)), problems=problems)
+    return [name]
 
 
-def _named_file(name: str, root: Path) -> Path:
-    for path in (Path(name), root / name, root / "annotations" / name):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"{name!r} is neither a split of {root} nor a file")
+def _trained_on(reader: Reader, split: str, train: Sequence[str]) -> bool:
+    return bool(set(reader.files[split]) & set(reader.sources("train", train)))
+
+
+def _ids_file(reader: Reader, named: Named, test_ids: str | None) -> Path | None:
+    """The file of ids, which may lie in the root; checked that test is not set in another way too."""
+    if test_ids is None:
+        return None
+    if named["test"]:
+        raise ValueError(
+            f"data.test_ids={test_ids} and data.test={','.join(named['test'])} both set the test split; "
+            "leave one out"
+        )
+    if reader.format != "coco":
+        raise ValueError(
+            f"data.test_ids={test_ids} needs COCO's image ids; data.root={reader.root} holds "
+            f"{reader.format.upper()} annotations"
+        )
+    below = reader.root / test_ids
+    return below if below.is_file() and not Path(test_ids).is_file() else Path(test_ids)
+
+
+def split_rows(count: int, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
+    """Cut `count` rows at random into the given fractions and a rest, each at least one row.
+
+    Returns:
+        One sorted array of rows per fraction, and last the rest.
+
+    Raises:
+        ValueError: the fractions leave nothing for the rest.
+    """
+    sizes = [max(1, round(count * fraction)) for fraction in fractions]
+    if sum(sizes) >= count:
+        raise ValueError(
+            f"{count} images can't be split by data.val_fraction and data.test_fraction {list(fractions)}: "
+            "nothing is left to train on"
+        )
+    order = np.random.default_rng(seed).permutation(count)
+    return [np.sort(part) for part in np.split(order, np.cumsum(sizes))]
 
 
 def licence(root: Path) -> str | None:
@@ -193,39 +163,3 @@ def licence(root: Path) -> str | None:
             lines = [line.strip() for line in (root / name).read_text(errors="replace").splitlines()]
             return next((line for line in lines if line), None)
     return None
-
-
-def merge_problems(tables: Mapping[str, BoxTable]) -> dict[str, list[str]]:
-    """Give all tables' problems, each place once; an image that any of them lists has its annotation."""
-    listed = {path for table in tables.values() for path in image_paths(table)}
-    merged: dict[str, dict[str, None]] = {}
-    for table in tables.values():
-        folder = table.folder.resolve()
-        for reason, places in table.problems.items():
-            if reason == UNLISTED:
-                places = [place for place in places if f"{folder}/{place}" not in listed]
-            merged.setdefault(reason, {}).update(dict.fromkeys(places))
-    return {reason: list(places) for reason, places in merged.items() if places}
-
-
-def align(table: BoxTable, class_names: Sequence[str]) -> BoxTable:
-    """Give the table with its labels counted in `class_names`, matched by name, not by number.
-
-    Raises:
-        ValueError: the two sets of names differ; both are listed.
-    """
-    if table.class_names == tuple(class_names):
-        return table
-    if set(table.class_names) != set(class_names):
-        raise ValueError(
-            f"the classes of {table.folder} are [{', '.join(table.class_names)}], "
-            f"but the model or the training split has [{', '.join(class_names)}]"
-        )
-    order = np.array([list(class_names).index(name) for name in table.class_names], dtype=np.int32)
-    ids = np.argsort(order)
-    return replace(
-        table,
-        labels=order[table.labels],
-        class_names=tuple(class_names),
-        category_ids=tuple(table.category_ids[index] for index in ids),
-    )

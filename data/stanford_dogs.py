@@ -50,7 +50,11 @@ def read_stanford_dogs(
     names = _listed(file)
     problems: dict[str, list[str]] = {}
     there = [(root / "Images" / name).is_file() for name in names]
-    tell(problems, "listed image not found", [name for name, found in zip(names, there, strict=True) if not found])
+    tell(
+        problems,
+        "listed image not found",
+        [name for name, found in zip(names, there, strict=True) if not found],
+    )
     names = [name for name, found in zip(names, there, strict=True) if found]
     if not names:
         raise FileNotFoundError(f"none of the images that {file} lists is in {root / 'Images'}")
@@ -77,7 +81,9 @@ def _listed(file: Path) -> list[str]:
     try:
         return [str(cell.item()) for cell in loadmat(file)["file_list"].ravel()]
     except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError, OSError) as error:
-        raise ValueError(f"{file} is no list of Stanford Dogs: it has no readable file_list ({error})") from error
+        raise ValueError(
+            f"{file} is no list of Stanford Dogs: it has no readable file_list ({error})"
+        ) from error
 
 
 def _breed(folder: str) -> str:
@@ -87,7 +93,9 @@ def _breed(folder: str) -> str:
 def _boxes(root: Path, names: Sequence[str], problems: dict[str, list[str]]) -> NDArray[np.int32]:
     """The first box of each image; the whole image, told, where its annotation has none."""
     if not (root / "Annotation").is_dir():
-        raise FileNotFoundError(f"data.box_crop=true needs the boxes in {root / 'Annotation'}, which is not there")
+        raise FileNotFoundError(
+            f"data.box_crop=true needs the boxes in {root / 'Annotation'}, which is not there"
+        )
     boxes = np.zeros((len(names), 4), dtype=np.int32)  # an empty box stands for the whole image
     lost = []
     for row, name in enumerate(names):

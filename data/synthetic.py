@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -15,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
+
+from .cache import data_home
 
 VERSION = 6  # raise it when the pictures change: old caches are then left alone and not read
 SPLITS = ("train", "val", "test")
@@ -351,7 +352,7 @@ def synthetic_root(task: str, *, seed: int = 0, train: int = 600, val: int = 80,
     if task not in WRITERS:
         raise ValueError(f"no synthetic set for task={task}, only for {', '.join(WRITERS)}; set data.root")
     name = f"{task}-v{VERSION}-seed{seed}-{train}-{val}-{test}"
-    folder = Path(os.environ.get("MBAPPS_DATA") or "datasets") / "synthetic" / name
+    folder = data_home() / "synthetic" / name
     return WRITERS[task](folder, seed=seed, train=train, val=val, test=test)
 
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-from PIL import Image
 
 from mbapps.batches import BoxTable
-from mbapps.images import IMAGE_SUFFIXES
+from mbapps.images import IMAGE_SUFFIXES, read_size
 
 from .boxes import clean_boxes, gather, list_files, tell
-from .coco import split_name
+from .coco_files import split_name
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 XML_FOLDERS = ("Annotations", "annotations")
 IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
-TURNED = range(5, 9)  # EXIF orientations that swap height and width
-ORIENTATION = 0x0112
 
 
 class _Object(NamedTuple):
@@ -113,7 +111,7 @@ def voc_splits(root: Path) -> dict[str, Path | None]:
         xml_folder, image_folder = _folders(root)
     except FileNotFoundError:
         return dict(_split_folders(root))
-    if found or _stems(xml_folder, {".xml"}).keys() & _stems(image_folder, IMAGE_SUFFIXES).keys():
+    if found or _holds_pairs(xml_folder, image_folder):
         return found or {"all": None}
     return {}
 
@@ -122,9 +120,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     """Folders of xml and image pairs below `root`, by split."""
     folders = [place for place in sorted(root.iterdir()) if place.is_dir()] if root.is_dir() else []
     folders = [place for place in folders if split_name(place.name) != "all"]
-    folders = [
-        place for place in folders if _stems(place, {".xml"}).keys() & _stems(place, IMAGE_SUFFIXES).keys()
-    ]
+    folders = [place for place in folders if _holds_pairs(place, place)]
     splits = [split_name(place.name) for place in folders]
     return {
         split if splits.count(split) == 1 else place.name: place
@@ -152,8 +148,15 @@ def _folders(root: Path) -> tuple[Path, Path]:
 
 def _stems(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
     """Files of these endings in a folder, by name without the ending."""
-    names = (PurePosixPath(name) for name in list_files(folder))
-    return {name.stem: name.name for name in names if name.suffix.lower() in suffixes}
+    endings = tuple(suffixes)
+    names = [name for name in list_files(folder) if name.lower().endswith(endings)]  # quick: of 118,000
+    parts = (os.path.splitext(name) for name in names)
+    return {stem: stem + suffix for stem, suffix in parts if suffix}  # ".jpg" is a name without an ending
+
+
+def _holds_pairs(xml_folder: Path, image_folder: Path) -> bool:
+    names = _stems(xml_folder, {".xml"}).keys()
+    return bool(names and names & _stems(image_folder, IMAGE_SUFFIXES).keys())
 
 
 def _stem(filename: str) -> str:
@@ -217,16 +220,6 @@ def _number(text: str | None) -> float:
         return float("nan")
 
 
-def _size_of(path: Path) -> tuple[int, int]:
-    """Height and width of the upright image from its header; 0, 0 where that can't be read."""
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(ORIENTATION) in TURNED
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except (OSError, SyntaxError, ValueError):
-        return 0, 0
-
-
 def _table(
     folder: Path,
     kept: dict[str, tuple[int, _Annotation]],
@@ -238,7 +231,7 @@ def _table(
     for row, (file, (_, annotation)) in enumerate(kept.items()):
         size = annotation.size
         if min(size) <= 0:
-            size = _size_of(folder / file)
+            size = read_size(folder / file)
             tell(problems, "size read from the image" if min(size) else "size unknown", [file])
         sizes.append(size)
         for item in annotation.objects:

@@ -12,9 +12,12 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 # Keys whose values are paths: taken literally, so that `IMG (1).jpg` and `a,b.jpg` need no quoting for Hydra.
 PATH_KEYS = frozenset({
-    "out", "resume", "model", "source", "class_names", "backbone.weights",
-    "data.root", "data.images", "data.train", "data.val", "data.test",
+    "out", "resume", "model", "predictions", "source", "class_names", "backbone.weights",
+    "data.root", "data.annotations", "data.images", "data.train", "data.val", "data.test", "data.test_ids",
 })  # fmt: skip
+LIST_KEYS = frozenset(
+    {"data.train", "data.val", "data.test", "data.classes"}
+)  # [a, b] is a list of such values
 SWEEP_FLAGS = ("-m", "--multirun")
 
 
@@ -22,8 +25,9 @@ def rewrite(argv: Sequence[str]) -> list[str]:
     """Turn what a user types into what Hydra reads.
 
     The first word, if it is bare, is the verb. `resume=R` puts the overrides stored in R first and goes on in R.
-    `model=M` chooses the task of that model folder. Values of path keys are quoted, except in a sweep, where
-    a comma separates jobs. Under torchrun or SLURM the run folder is named after the job, not after the time.
+    `model=M` chooses the task of that model folder. Values of path keys, and of a list of them, are quoted,
+    except in a sweep, where a comma separates jobs. Under torchrun or SLURM the run folder is named after the
+    job, not after the time.
 
     Raises:
         FileNotFoundError: `resume=` names no run folder, or `model=` no model folder.
@@ -97,11 +101,22 @@ def _unquote(value: str) -> str:
 
 def _quoted(word: str) -> str:
     key, equals, value = word.partition("=")
-    if not equals or key.lstrip("+") not in PATH_KEYS or value in ("", "null", "???") or value[0] in "'\"":
+    name = key.lstrip("+")
+    if not equals or value in ("", "null", "???") or value[0] in "'\"":
         return word
+    if name in LIST_KEYS and value[0] == "[" and value[-1] == "]":
+        items = [item.strip() for item in value[1:-1].split(",")]
+        if any(item.startswith(("'", '"')) for item in items):
+            return word  # quoted by the user
+        return f"{key}=[{','.join(_literal(item) for item in items if item)}]"
+    return f"{key}={_literal(value)}" if name in PATH_KEYS | LIST_KEYS else word
+
+
+def _literal(value: str) -> str:
+    """Quote for Hydra a value that means just what it says."""
     value = os.path.expanduser(value)  # a shell leaves ~ alone behind a key with a dot
     value = value.replace("\\'", "\\\\'").replace("'", "\\'").replace("${", "\\${")
-    return f"{key}='{value}'"
+    return f"'{value}'"
 
 
 def run(cfg: object) -> None:

@@ -106,7 +106,9 @@ def build_data(cfg: DictConfig, bundle: Bundle | None = None, split: str | None 
         return build(cfg.data, image_size=image_size(cfg))
     head = bundle.head_facts
     view = {key: head["settings"][key] for key in ("central_crop",) if key in cfg.data}
-    return build(cfg.data, image_size=head["image_size"], class_names=head["class_names"], split=split, **view)
+    return build(
+        cfg.data, image_size=head["image_size"], class_names=head["class_names"], split=split, **view
+    )
 
 
 def build_task(cfg: DictConfig, network: Network) -> Task:

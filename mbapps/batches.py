@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from multiprocessing.context import get_spawning_popen
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor  # scoring a file of answers needs the tables alone, and starts without torch
+
+from .columns import Columns, lend_columns
 
 PADDING = -1  # label of the rows that pad an image's truth to the longest of its batch
+COLUMNS = ("files", "image_ids", "sizes", "starts", "boxes", "labels", "areas", "crowd")
+WORTH_LENDING = 4_000_000  # bytes of columns in memory from which a started process maps them from a file
 
 
 @dataclass(frozen=True)
 class BoxTable:
     """Images and their boxes as numpy columns: N images, M boxes, K classes.
 
-    `starts` cuts the box columns by image: those of image row i are `starts[i]:starts[i + 1]`.
+    `starts` cuts the box columns by image: those of image row i are `starts[i]:starts[i + 1]`. Columns may be
+    mapped from a file, and read-only: a pickle then names the file, and a forked, spawned or fork-served
+    process reads the same memory.
     """
 
     folder: Path  # `files` are relative to it
@@ -32,6 +41,7 @@ class BoxTable:
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]  # the annotations' number of each class; may have gaps
     problems: dict[str, list[str]] = field(default_factory=dict)  # what was dropped or mended, and where
+    columns: Columns | None = field(default=None, repr=False)  # file that some or all of the above lie in
 
     def __len__(self) -> int:
         return len(self.files)
@@ -44,6 +54,13 @@ class BoxTable:
         """[M] image row of each box."""
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
 
+    def presence(self) -> NDArray[np.bool_]:
+        """[N, K], which classes have a box to be learned on which image; crowds have none."""
+        present = np.zeros((len(self), len(self.class_names)), dtype=np.bool_)
+        learned = ~self.crowd
+        present[self.box_images()[learned], self.labels[learned]] = True
+        return present
+
     def take(self, images: NDArray[np.int64]) -> BoxTable:
         """Give the table of some image rows, in that order."""
         counts = np.diff(self.starts)[images]
@@ -54,6 +71,34 @@ class BoxTable:
             files=self.files[images], image_ids=self.image_ids[images], sizes=self.sizes[images], starts=starts,
             boxes=self.boxes[rows], labels=self.labels[rows], areas=self.areas[rows], crowd=self.crowd[rows],
         )  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what lies in a file; a large rest is put into one where a process is being started."""
+        mapped = self._mapped()
+        rest = sum(getattr(self, name).nbytes for name in COLUMNS if name not in mapped)
+        if rest > WORTH_LENDING and get_spawning_popen() is not None:
+            try:
+                lent = lend_columns({name: getattr(self, name) for name in COLUMNS})
+            except OSError:  # no room: then each process gets its own copy
+                pass
+            else:
+                self.__dict__.update(lent.arrays, columns=lent)
+                mapped = set(COLUMNS)
+        left_out = dict.fromkeys(mapped)
+        return {**self.__dict__, **left_out, "columns": self.columns if mapped else None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.columns:
+            arrays = self.columns.arrays
+            self.__dict__.update({name: arrays[name] for name in COLUMNS if state[name] is None})
+
+    def _mapped(self) -> set[str]:
+        """Names of the columns that `columns` holds and that another process would find there."""
+        if not self.columns:
+            return set()
+        names = {name for name in COLUMNS if self.columns.arrays.get(name) is getattr(self, name)}
+        return names if names and self.columns.in_place() else set()
 
 
 class DetectionBatch(NamedTuple):
@@ -78,7 +123,9 @@ class LabelTable:
     files: NDArray[np.str_]  # [N]
     labels: NDArray[np.int32]  # [N] rows of class_names
     class_names: tuple[str, ...]
-    crops: NDArray[np.int32] | None = None  # [N, 4] xyxy px: the part of each picture that counts; None: all of it
+    crops: NDArray[np.int32] | None = (
+        None  # [N, 4] xyxy px: the part of each picture that counts; None: all of it
+    )
     problems: dict[str, list[str]] = field(default_factory=dict)  # what was left out, and where
 
     def __len__(self) -> int:

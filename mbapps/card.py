@@ -24,7 +24,8 @@ LIMITS = {
         "For finding objects of the classes above in photographs like those it was trained on. It knows no "
         "other classes, and gives the nearest of its own or nothing for them. Small objects are its weak "
         "side: at the input size above, a few pixels are all that is left of them. Thresholds were chosen "
-        "on validation images; other cameras, light or places need their own. Where a missed or invented "
+        "on validation images, or are a plain 0.5 in a converted model; other cameras, light or places need "
+        "their own. Where a missed or invented "
         "box can harm somebody, as in traffic, medicine or surveillance, do not use it without a "
         "validation of your own."
     ),

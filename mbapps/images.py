@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from mbapps.files import replacing
 
@@ -15,6 +16,8 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm"}
 )
 GREY = 127  # what transforms fill in: the value that Normalize turns to zero
+TURNED = range(5, 9)  # EXIF orientations that swap height and width
+EXIF_KEYS = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}  # where a PNG's header has one
 MAX_PIXELS = 200_000_000  # larger files are refused: a small file can unpack to fill the memory
 
 Image.MAX_IMAGE_PIXELS = (
@@ -50,6 +53,25 @@ def read_image(path: str | Path) -> UInt8Image:
         raise
     except (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError) as error:
         raise BrokenImageError(f"{path}: {str(error) or type(error).__name__}") from error
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of the upright image from its header, not decoded; 0, 0 where that can't be read.
+
+    Of a PNG an orientation that stands behind the pixels is not seen: reaching it means decoding them.
+    """
+    try:
+        with Image.open(path) as image:
+            late = image.format == "PNG" and not EXIF_KEYS & image.info.keys()
+            turned = not late and image.getexif().get(ExifTags.Base.Orientation) in TURNED
+            if (
+                turned and image.format == "TIFF"
+            ):  # Pillow's versions differ in whether its size is turned yet
+                upright = ImageOps.exif_transpose(image)
+                return upright.height, upright.width
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError):
+        return 0, 0
 
 
 def _to_rgb(image: Image.Image) -> UInt8Image:
@@ -98,22 +120,32 @@ def write_image(path: str | Path, image: UInt8Image) -> Path:
     return Path(path)
 
 
-def find_images(source: str | Path) -> list[Path]:
-    """List the images that `source` means: a file, a folder (searched below) or a glob, sorted by name.
+def find_files(source: str | Path, suffixes: Collection[str], kinds: str) -> list[Path]:
+    """List the files that `source` means: itself, or those of a folder or glob that end as wanted, sorted by name.
+
+    Args:
+        source: a file, whatever its ending; a folder, searched below; or a glob.
+        suffixes: endings in lower case, with their dot.
+        kinds: what the files are, for the error.
 
     Raises:
-        FileNotFoundError: it means no image at all.
+        FileNotFoundError: it means no such file at all.
     """
     path = Path(source)
     if path.is_file():
         return [path]
+    matches: Iterator[Path] = iter(())
     if path.is_dir():
-        found = [file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+        matches = path.rglob("*")
     else:
         root = Path(path.anchor) if path.is_absolute() else Path()
         pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
-        matches = root.glob(pattern) if any(c in pattern for c in "*?[") else []
-        found = [file for file in matches if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+        if any(c in pattern for c in "*?["):
+            matches = root.glob(pattern)
+    found = [file for file in matches if file.suffix.lower() in suffixes and file.is_file()]
     if not found:
-        raise FileNotFoundError(f"no images at source={source}; give an image, a folder or a glob")
+        raise FileNotFoundError(
+            f"no {kinds} at source={source}; give a file, or a folder or glob with files that end in "
+            f"{', '.join(sorted(suffixes))}"
+        )
     return sorted(found)

@@ -29,6 +29,8 @@ COLOURS = (
     "#0f766e",
 )
 MAX_CURVES = 20  # more can't be told apart
+MAX_CELLS = 90  # rows of a confusion matrix: more would need letters too small to read
+FEW_CELLS = 24  # rows with room for the counts themselves
 FEW_POINTS = 30  # so few are marked one by one: a single one would be no line at all
 LOG_SPREAD = 50  # numbers of one unit that spread further than this share a logarithmic axis
 
@@ -158,6 +160,56 @@ def reliability(confidence: Floats, hits: NDArray[np.bool_], bins: int) -> Figur
     ax.set_xlabel("probability of the answer", fontsize=9)
     ax.set_ylabel("share that was right", fontsize=9)
     return figure
+
+
+def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
+    """Draw how often each class was taken for each, coloured by the share of its row: blue right, red wrong.
+
+    Classes that nowhere occur are left out; of more than MAX_CELLS, those with the fewest errors are too.
+    Where there is room, the counts stand in their cells.
+
+    Args:
+        counts: [N, N] truth by answer.
+        names: N names; the last may be the background, which is never right.
+    """
+    errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    used = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
+    if not len(used):
+        figure, (ax,) = new_figure(3.6, 1.0)
+        ax.set_title("nothing was counted", fontsize=10)
+        return figure
+    shown = np.sort(used[np.argsort(-errors[used], kind="stable")[:MAX_CELLS]])
+    shares = counts[shown] / np.maximum(counts[shown].sum(axis=1, keepdims=True), 1)
+    cells = np.empty((len(shown), len(shown), 4))
+    right = np.eye(len(shown), dtype=bool)[..., None]
+    cells[..., :3] = np.where(right, *(_rgb(colour) for colour in (COLOURS[0], COLOURS[3])))
+    cells[..., 3] = np.sqrt(shares[:, shown])  # so that a rare confusion shows
+
+    side = float(np.clip(9.2 / len(shown), 0.11, 0.5))  # inches
+    figure, (ax,) = new_figure(1.6 + side * len(shown), 1.4 + side * len(shown))
+    ax.grid(visible=False)
+    ax.grid(which="minor", color=GRID, linewidth=0.5)
+    ax.tick_params(which="minor", length=0)
+    ax.imshow(cells, aspect="equal", interpolation="nearest")
+    letters = float(np.clip(side * 60, 6, 9))
+    texts = [names[index] for index in shown]
+    for set_ticks in (ax.set_yticks, ax.set_xticks):
+        set_ticks(np.arange(len(shown)), texts, fontsize=letters, parse_math=False)
+        set_ticks(np.arange(len(shown) + 1) - 0.5, minor=True)
+    ax.tick_params(axis="x", rotation=90)
+    ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=2)
+    ax.set_xlabel("answer", fontsize=9)
+    ax.set_ylabel("truth", fontsize=9)
+    ax.xaxis.set_label_position("top")
+    if len(shown) <= FEW_CELLS:
+        for row, column in np.argwhere(counts[np.ix_(shown, shown)]):
+            text = f"{counts[shown[row], shown[column]]}"
+            ax.text(column, row, text, ha="center", va="center", fontsize=min(letters, 8.0))
+    return figure
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
 
 
 def _legend(ax: Axes, texts: Sequence[str], lines: Sequence[Any] | None = None, **style: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Protocol
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from .images import UInt8Image
+
+SHOWN_CLASSES = 20  # of those that an error message lists
 
 
 SHADE = 0.45  # light that is left where a class was not seen at all
@@ -62,8 +64,8 @@ def _label(
 class Detections:
     """N boxes found in one image, best first."""
 
-    boxes: NDArray[np.float32]  # [N, 4] xyxy px of the original image
-    scores: NDArray[np.float32]  # [N] in [0, 1]
+    boxes: NDArray[np.floating[Any]]  # [N, 4] xyxy px of the original image
+    scores: NDArray[np.floating[Any]]  # [N] in [0, 1] where they are a head's
     labels: NDArray[np.int64]  # [N] rows of class_names
     class_names: Sequence[str]
 
@@ -72,7 +74,8 @@ class Detections:
 
     def above(self, score_thresh: float | Sequence[float]) -> Detections:
         """Those at or above one threshold, or above the threshold of their class ([K])."""
-        thresholds = np.broadcast_to(np.asarray(score_thresh, dtype=np.float32), (len(self.class_names),))
+        thresholds = np.asarray(score_thresh, dtype=self.scores.dtype)  # rounded as the scores are
+        thresholds = np.broadcast_to(thresholds, (len(self.class_names),))
         keep = self.scores >= thresholds[self.labels]
         return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep])
 
@@ -85,6 +88,22 @@ class Detections:
                 self.scores.astype(float).tolist(),
                 self.labels.tolist(),
                 strict=True,
+            )
+        ]
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """One dict per box as COCO's results have it: image_id, category_id, bbox (x, y, width, height), score.
+
+        Args:
+            image_id: the image's number in the annotations.
+            category_ids: the annotations' number of each class, [K].
+        """
+        boxes = self.boxes.astype(float)
+        boxes[:, 2:] -= boxes[:, :2]
+        return [
+            {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
+            for box, score, label in zip(
+                boxes.tolist(), self.scores.astype(float).tolist(), self.labels.tolist(), strict=True
             )
         ]
 
@@ -101,6 +120,48 @@ class Detections:
         return np.asarray(canvas)
 
 
+def class_thresholds(
+    score_thresh: float | Sequence[float] | Mapping[str, float] | None,
+    class_names: Sequence[str],
+    own: Sequence[float] | None,
+) -> list[float] | None:
+    """Give the least score of each class, [K], or None if nobody set any.
+
+    Args:
+        score_thresh: one for all classes, one per class, or some by class name. None: all keep their own.
+        class_names: K names.
+        own: the model's own, [K]. Where it has none, a class that is not named keeps all its boxes.
+
+    Raises:
+        ValueError: a threshold lies outside [0, 1], a class is unknown, or there are not K of them.
+
+    >>> class_thresholds({"dog": 0.4}, ["cat", "dog"], [0.2, 0.3])
+    [0.2, 0.4]
+    """
+    if score_thresh is None:
+        return None if own is None else list(own)
+    wanted: Any = score_thresh
+    if isinstance(score_thresh, Mapping):
+        given = {str(name): value for name, value in score_thresh.items()}
+        if unknown := sorted(set(given) - set(class_names)):
+            more = ", …" if len(class_names) > SHOWN_CLASSES else ""
+            raise ValueError(
+                f"score_thresh names {', '.join(unknown)}, but the model's classes are "
+                f"{', '.join(class_names[:SHOWN_CLASSES])}{more}"
+            )
+        wanted = [given.get(name, own[row] if own else 0.0) for row, name in enumerate(class_names)]
+    try:
+        values = np.broadcast_to(np.asarray(wanted, dtype=float), (len(class_names),))
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"score_thresh must be one number, {len(class_names)} numbers (one per class), or numbers by class "
+            f"name, got {score_thresh!r}"
+        ) from None
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"score_thresh must lie in [0, 1], got {score_thresh!r}")
+    return list(values.tolist())
+
+
 @dataclass(frozen=True)
 class Classification:
     """What a classifier says of one image, as logits; its `top_k` best classes are what is told."""
@@ -109,7 +170,12 @@ class Classification:
     class_names: Sequence[str]
     top_k: int = 5
     heat: NDArray[np.float32] | None = None  # [h, w] in [0, 1]: where the best class was seen
-    window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # xyxy the part seen, as shares of the image
+    window: tuple[float, float, float, float] = (
+        0.0,
+        0.0,
+        1.0,
+        1.0,
+    )  # xyxy the part seen, as shares of the image
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -144,7 +210,7 @@ class Classification:
         if self.heat is None:
             return image
         height, width = image.shape[:2]
-        x1, y1, x2, y2 = (self.window * np.array([width, height, width, height])).round().astype(int)
+        x1, y1, x2, y2 = (np.array(self.window) * [width, height, width, height]).round().astype(int)
         heat = np.asarray(Image.fromarray(self.heat).resize((x2 - x1, y2 - y1), Image.Resampling.BICUBIC))
         light = np.full((height, width, 1), SHADE, dtype=np.float32)
         light[y1:y2, x1:x2, 0] += (1 - SHADE) * heat.clip(0, 1)

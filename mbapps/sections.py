@@ -86,15 +86,19 @@ class Rows:
 
     title: str
     rows: Mapping[str, Mapping[str, Any]]
+    about: str = ""
 
     def html(self) -> str:
+        if not self.rows:
+            return _about(self.about) + "<p>none</p>"
         columns = list(dict.fromkeys(column for row in self.rows.values() for column in row))
         head = "".join(f'<th scope="col">{escape(column)}</th>' for column in ["", *columns])
         lines = ""
         for name, row in self.rows.items():
             cells = "".join(self._cell(column, row.get(column)) for column in columns)
             lines += f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
-        return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+        return f'{_about(self.about)}<div class="wide">{table}</div>'
 
     @staticmethod
     def _cell(column: str, value: Any) -> str:
@@ -143,8 +147,7 @@ class Pictures:
 
     def html(self) -> str:
         cells = [self._cell(*cell) for cell in zip(self.pictures, self.captions, strict=True)]
-        about = f"<p>{escape(self.about)}</p>" if self.about else ""
-        return f'{about}<div class="grid">{"".join(cells)}</div>'
+        return f'{_about(self.about)}<div class="grid">{"".join(cells)}</div>'
 
     def _cell(self, picture: UInt8Image, caption: str) -> str:
         name = escape(caption or self.title, quote=True)
@@ -168,6 +171,10 @@ class Preformatted:
 
     def html(self) -> str:
         return f"<pre>{escape(self.text)}</pre>"
+
+
+def _about(text: str) -> str:
+    return f"<p>{escape(text)}</p>" if text else ""
 
 
 def _caption(text: str) -> str:

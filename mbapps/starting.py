@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -52,39 +51,40 @@ def build_network(cfg: DictConfig, class_names: Sequence[str]) -> tuple[Network,
     network = Network(body, {task_name(): head})
     if weights is None:
         return network, ["backbone.weights=null: the body starts from random weights"]
-    notes = [f"body loaded from {weights.source}"]
-    if Path(source).is_dir():
-        notes.append(load_head(head, task_name(), source, cfg.get("trust")))
-    elif weights.classifier:
-        notes.append(
-            f"the head of {weights.source} ({len(weights.classifier['bias'])} classes) is dropped; "
-            f"the new {task_name()} head has {len(class_names)}"
-        )
-    return network, notes
+    return network, [f"body loaded from {weights.source}", load_head(head, task_name(), weights)]
 
 
-def load_head(head: Any, name: str, folder: str, trust: str | None) -> str:
-    """Load what fits of a model folder's head of that name; say what became of it."""
-    from .deploy.bundle import Bundle
+def load_head(head: Any, name: str, weights: Weights) -> str:
+    """Load what fits of the weights' head of that name; say what became of it.
 
-    bundle = Bundle.open(folder, trust=trust)
-    if name not in bundle.network.heads:
-        return f"{folder} has no {name} head, only {', '.join(bundle.network.heads)}: the new head is random"
-    theirs = bundle.network.head(name)
-    same = tuple(theirs.class_names) == tuple(head.class_names)
-    ours = head.state_dict()
+    Layers of classes fit only if the classes have the same names in the same order, and score alike.
+    """
+    from .models.weights import learned
+
+    theirs = weights.heads.get(name)
+    if theirs is None:
+        others = f", only {', '.join(weights.heads)}" if weights.heads else ""
+        return f"{weights.source} has no {name} head{others}: the new head is random"
+    reasons = []
+    if theirs.class_names != tuple(head.class_names):
+        which = "without names" if not theirs.class_names else "with other names or in another order"
+        reasons.append(f"it has {theirs.num_classes} classes, the data {len(head.class_names)}, {which}")
+    for key in getattr(head, "CLASS_SETTINGS", ()):
+        if theirs.settings.get(key, head.settings[key]) != head.settings[key]:
+            reasons.append(f"task.head.{key}={theirs.settings[key]} is what its classes were trained with")
+    ours = learned(head.state_dict())
     kept = {
         key: value
-        for key, value in theirs.state_dict().items()
-        if ours.get(key) is not None
+        for key, value in theirs.tensors.items()
+        if key in ours
         and ours[key].shape == value.shape
-        and (same or not key.startswith(tuple(head.CLASS_LAYERS)))
+        and not (reasons and key.startswith(tuple(head.CLASS_LAYERS)))
     }
     head.load_state_dict(kept, strict=False)
     if len(kept) == len(ours):
         return f"the {name} head is loaded too, with its {len(head.class_names)} classes"
+    dropped = ", those of its classes are dropped" if reasons else ", the others have other shapes"
     return (
-        f"the {name} head of {folder} has {len(theirs.class_names)} classes, the data {len(head.class_names)}, "
-        f"with other names or in another order: {len(kept)} of its {len(ours)} tensors are loaded, those of its "
-        "classes are dropped"
+        f"the {name} head of {weights.source}: {'; '.join([*reasons, ''])}{len(kept)} of its {len(ours)} tensors "
+        f"are loaded{dropped}"
     )

@@ -138,7 +138,9 @@ class Task(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         self.train()  # norms of a body that rests keep their statistics
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        if not len(batch.images):  # none could be read: what counts the broken ones has had its say
+            return None
         losses = self.head.loss(self._training_outputs(batch.images), batch)
         if not torch.isfinite(losses["loss"]):
             names = self.trainer.datamodule.names("train", batch.rows.tolist())  # type: ignore[attr-defined]
@@ -261,11 +263,11 @@ class WarmedUpEma:
 def parameter_groups(
     network: Network, weight_decay: float, lr: float, body_lr: float = 1.0
 ) -> list[dict[str, Any]]:
-    """Trainable parameters by how they learn: the body at a share of the rate, and apart from these those without decay.
+    """Trainable parameters by how they learn: those of the body at a share of the rate, and with decay or without.
 
     Depthwise filters, norms and biases have no weight decay. Each group says by "body" whose it is.
     """
-    groups = {
+    groups: dict[tuple[str, float], dict[str, Any]] = {
         (part, decay): {"params": [], "weight_decay": decay, "lr": rate, "body": part == "body"}
         for part, rate in (("body", lr * body_lr), ("heads", lr))
         for decay in (weight_decay, 0.0)

@@ -48,6 +48,7 @@ class DetectionHead(nn.Module):
     """
 
     CLASS_LAYERS = ("classes.",)  # state dict prefixes that are void for other class names
+    CLASS_SETTINGS = ("classification",)  # and for other values of these
 
     def __init__(
         self,

@@ -91,15 +91,17 @@ class FineGrainedHead(nn.Module):
         Source: Zhou et al., Learning Deep Features for Discriminative Localization (2016), section 2.
         """
         logits = outputs["logits"].float() / self.settings["temperature"]
-        best = self.linear.weight[logits.argmax(dim=1)].float()  # [B, C]
-        heat = torch.einsum("bchw,bc->bhw", outputs["map"].float(), best)
-        low, high = heat.amin(dim=(1, 2), keepdim=True), heat.amax(dim=(1, 2), keepdim=True)
-        heat = (heat - low) / (high - low).clamp(min=1e-6)
+        heats: Any = [None] * len(logits)
+        if "map" in outputs:
+            best = self.linear.weight[logits.argmax(dim=1)].float()  # [B, C]
+            heat = torch.einsum("bchw,bc->bhw", outputs["map"].float(), best)
+            low, high = heat.amin(dim=(1, 2), keepdim=True), heat.amax(dim=(1, 2), keepdim=True)
+            heats = ((heat - low) / (high - low).clamp(min=1e-6)).cpu().numpy()
         margin = (1 - self.settings["central_crop"]) / 2
         window = (margin, margin, 1 - margin, 1 - margin)
-        answers = zip(logits.cpu().numpy(), heat.cpu().numpy(), strict=True)
         return [
-            Classification(each, self.class_names, self.settings["top_k"], where, window) for each, where in answers
+            Classification(row, self.class_names, self.settings["top_k"], heat, window)
+            for row, heat in zip(logits.cpu().numpy(), heats, strict=True)
         ]
 
     def calibrate(self, metric: Any) -> None:

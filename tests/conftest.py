@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -33,10 +33,24 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def coco_splits(root: Path) -> dict[str, tuple[Path, Path]]:
     """Annotations and image folder of each split that one file of a COCO folder claims."""
-    from mbapps.data.coco import coco_files, image_folder
+    from mbapps.data.coco_files import coco_files, image_folder
 
     files = {split: paths[0] for split, paths in coco_files(root).items() if len(paths) == 1}
     return {split: (path, image_folder(root, path)) for split, path in files.items()}
+
+
+def write_files(root: Path, files: Mapping[str, str | None]) -> Path:
+    """Files by path below `root`: text, or a black picture of 60 x 40 px where it is None."""
+    from PIL import Image
+
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if content is None:
+            Image.new("RGB", (60, 40)).save(path)
+        else:
+            path.write_text(content, encoding="utf-8")
+    return root
 
 
 def compose(*words: str) -> DictConfig:

@@ -8,7 +8,16 @@ import pytest
 from PIL import Image
 
 from mbapps import images
-from mbapps.images import GREY, BrokenImageError, find_images, read_image, resize, write_image
+from mbapps.images import (
+    GREY,
+    IMAGE_SUFFIXES,
+    BrokenImageError,
+    find_files,
+    read_image,
+    read_size,
+    resize,
+    write_image,
+)
 
 
 @pytest.fixture
@@ -96,6 +105,20 @@ def test_exif_turns_the_image_upright(
     assert close(read_image(tmp_path / "a.jpg"), np.rot90(photo, turns))
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_the_size_is_that_of_the_upright_image(tmp_path: Path, suffix: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (30, 20)).save(tmp_path / f"a{suffix}", exif=exif)
+    assert read_size(tmp_path / f"a{suffix}") == read_image(tmp_path / f"a{suffix}").shape[:2]
+
+
+def test_the_size_of_what_can_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no image")
+    assert read_size(tmp_path / "a.jpg") == read_size(tmp_path / "nowhere.jpg") == (0, 0)
+
+
 def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
@@ -174,6 +197,10 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, photo: np.ndarray) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+def find_images(source: str | Path) -> list[Path]:
+    return find_files(source, IMAGE_SUFFIXES, "images")
+
+
 def test_find_images(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     for name in ("b.JPG", "a (1).png", "notes.txt", "sub/c.webp"):
@@ -200,5 +227,8 @@ def test_a_glob_finds_images_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["nothing", "*.jpg", "a.jpg"])
 def test_no_images_at_all(tmp_path: Path, source: str) -> None:
-    with pytest.raises(FileNotFoundError, match="no images at source=.*; give an image, a folder or a glob"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"no images at source=.*; give a file, or a folder or glob with files that end in \.bmp, \.gif",
+    ):
         find_images(tmp_path / source)

@@ -37,6 +37,17 @@ def test_paths_come_through_hydra_as_typed(path: str) -> None:
     assert cfg.source == path
 
 
+def test_lists_come_through_hydra_as_typed() -> None:
+    from hydra import compose, initialize_config_module
+
+    words = ["data.train=[train2014, my (1).json,Günter's/b.json]", "data.classes=[traffic light,no,1,null]"]
+    with initialize_config_module("mbapps.conf", version_base="1.3"):
+        cfg = compose("config", overrides=rewrite([*words, "data.val=a[1].json", "data.test=['a,b.json']"]))
+    assert cfg.data.train == ["train2014", "my (1).json", "Günter's/b.json"]
+    assert cfg.data.classes == ["traffic light", "no", "1", "null"]
+    assert (cfg.data.val, cfg.data.test) == ("a[1].json", ["a,b.json"])
+
+
 def test_quoted_and_empty_values_stay() -> None:
     words = ["data.root=null", "out=", "source='a b'", 'model.x="y"', "+data.root=a b"]
     assert rewrite(words) == [*words[:4], "+data.root='a b'"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mbapps.plots import curves, precision_recall
+from mbapps.plots import COLOURS, MAX_CELLS, confusion, curves, precision_recall
 
 RECALL = np.linspace(0, 1, 101)
 
@@ -107,3 +107,38 @@ def test_names_that_matplotlib_would_read_otherwise(tmp_path: Path) -> None:
 
 def test_no_class_at_all() -> None:
     assert precision_recall({}, {}).axes[0].get_legend() is None
+
+
+def rgb(colour: str) -> list[float]:
+    return [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+
+
+def test_confusion_shows_the_classes_that_occur() -> None:
+    counts = np.array([[3, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 5, 0, 0]])
+    (ax,) = confusion(counts, ["cat", "a$b$", "cow", "background"]).axes
+    for labels in (ax.get_yticklabels(), ax.get_xticklabels()):
+        assert [text.get_text() for text in labels] == ["cat", "a$b$", "background"]
+    cells = np.asarray(ax.get_images()[0].get_array())
+    assert cells[..., 3] == pytest.approx(np.sqrt([[0.75, 0.25, 0], [0, 0, 0], [0, 1, 0]]))
+    assert cells[0, 0, :3] == pytest.approx(rgb(COLOURS[0]))  # right
+    assert cells[0, 1, :3] == pytest.approx(rgb(COLOURS[3]))  # wrong
+    assert sorted(text.get_text() for text in ax.texts) == ["1", "3", "5"]
+
+
+def test_of_very_many_classes_those_with_most_errors_are_shown(tmp_path: Path) -> None:
+    count = MAX_CELLS + 30
+    counts = np.diag(np.full(count, 5))
+    counts[7, 9] = counts[110, 3] = 2
+    names = [f"class {index}" for index in range(count)]
+    figure = confusion(counts, names)
+    (ax,) = figure.axes
+    shown = [text.get_text() for text in ax.get_yticklabels()]
+    assert len(shown) == MAX_CELLS
+    assert {"class 7", "class 110", "class 9", "class 3"} <= set(shown)
+    assert shown == sorted(shown, key=names.index)
+    assert not ax.texts  # no room for counts
+    figure.savefig(tmp_path / "figure.svg", bbox_inches="tight")
+
+
+def test_confusion_of_nothing(tmp_path: Path) -> None:
+    confusion(np.zeros((3, 3), dtype=np.int64), ["a", "b", "background"]).savefig(tmp_path / "figure.svg")

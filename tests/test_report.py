@@ -142,7 +142,8 @@ def test_report_is_one_sound_page_that_fetches_nothing(tmp_path: Path) -> None:
         "Cats & <dogs>",
         [
             Numbers("Test", {"AP": 0.5, "images_per_second": 12.0}),
-            Rows("Classes", {"<cat>": {"AP": 0.25, "boxes": 7}, "dog": {"boxes": 3}}),
+            Rows("Classes", {"<cat>": {"AP": 0.25, "boxes": 7}, "dog": {"boxes": 3}}, about="at <0.5>"),
+            Rows("Confusions", {}),
             Plot("Curve", figure, "what & why"),
             Pictures("Worst", [picture, picture], ['a "quoted" <name>.jpg', ""], about="by F1"),
             Preformatted("Configuration", "data:\n  root: <here> $title\n"),
@@ -156,7 +157,7 @@ def test_report_is_one_sound_page_that_fetches_nothing(tmp_path: Path) -> None:
     assert "script" not in checker.tags
     assert checker.tags.count("img") == 2
     assert checker.tags.count("svg") == 1
-    assert checker.tags.count("section") == 5
+    assert checker.tags.count("section") == 6
     assert "url(http" not in page
     assert "@import" not in page
     assert "<title>Cats &amp; &lt;dogs&gt;</title>" in page
@@ -164,6 +165,8 @@ def test_report_is_one_sound_page_that_fetches_nothing(tmp_path: Path) -> None:
     assert 'alt="a &quot;quoted&quot; &lt;name&gt;.jpg"' in page
     assert "root: &lt;here&gt; $title" in page
     assert re.search(r'<th scope="row">dog</th><td>–</td><td>3</td>', page)
+    assert "<p>at &lt;0.5&gt;</p>" in page
+    assert "<h2>Confusions</h2><p>none</p>" in page
     assert "currentColor" in page
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 

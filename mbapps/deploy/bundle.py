@@ -20,7 +20,7 @@ from mbapps.images import UInt8Image, central_view, read_image
 from mbapps.models.folder import CARD, FACTS, FORMAT, WEIGHTS, read_facts, read_tensors
 from mbapps.models.mobilenet import MobileNetV1
 from mbapps.models.network import Network
-from mbapps.predictions import Prediction
+from mbapps.predictions import Prediction, class_thresholds
 
 # The only classes that a model folder can name without the user's trust, and where they are.
 HEAD_CLASSES = {
@@ -85,32 +85,46 @@ class Bundle:
         self,
         images: str | Path | UInt8Image | Sequence[str | Path | UInt8Image],
         *,
-        score_thresh: float | Sequence[float] | None = None,
+        score_thresh: float | Sequence[float] | Mapping[str, float] | None = None,
         batch_size: int = 16,
     ) -> list[Prediction]:
         """Answer for each image: files, or RGB uint8 arrays [H, W, 3].
 
+        Frames of a video are such arrays, and `mbapps.video` reads them one at a time:
+
+            from mbapps.video import Video
+
+            for frame in Video("clip.mp4").frames(step=5):
+                print(frame.seconds, model.predict(frame.image)[0].to_json())
+
+        OpenCV's own frames are BGR: `model.predict(frame[..., ::-1])`.
+
         Args:
             images: one or several.
             batch_size: images that are resized and run at a time.
-            score_thresh: one for all classes or one per class; None takes the folder's own, found on validation.
+            score_thresh: one for all classes, one per class, or some by class name; the rest, or with None all, take
+                the folder's own, found on validation.
 
         Raises:
             FileNotFoundError: a file is missing.
             BrokenImageError: a file can't be decoded.
-            ValueError: an array is no RGB uint8 image.
+            ValueError: an array is no RGB uint8 image, or an argument is out of its range.
         """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+        head = self.head_facts
+        thresholds = class_thresholds(score_thresh, head["class_names"], head.get("thresholds"))
         many = [images] if isinstance(images, (str, Path, np.ndarray)) else list(images)
         results: list[Prediction] = []
         for start in range(0, len(many), batch_size):
             results += self._predict_batch(
-                [as_image(image) for image in many[start : start + batch_size]], score_thresh
+                [as_image(image) for image in many[start : start + batch_size]], thresholds
             )
         return results
 
     @torch.inference_mode()
     def _predict_batch(
-        self, images: Sequence[UInt8Image], score_thresh: float | Sequence[float] | None
+        self, images: Sequence[UInt8Image], thresholds: Sequence[float] | None
     ) -> list[Prediction]:
         head = self.head_facts
         size, crop = head["image_size"], head["settings"].get("central_crop", 1.0)
@@ -120,10 +134,13 @@ class Bundle:
         sizes = torch.tensor([image.shape[:2] for image in images])
         outputs = self.network(pixels.to(self.device))[self.head_name]
         answers: list[Any] = self.network.head(self.head_name).decode(outputs, sizes.to(self.device))
-        wanted = head.get("thresholds") if score_thresh is None else score_thresh
-        if wanted is None or not hasattr(answers[0], "above"):
+        if thresholds is None:
             return answers
-        return [answer.above(wanted) for answer in answers]
+        if not hasattr(answers[0], "above"):
+            raise ValueError(
+                f"score_thresh is for boxes; the {self.head_name} head answers with its best classes, so leave it out"
+            )
+        return [answer.above(thresholds) for answer in answers]
 
 
 def as_image(image: str | Path | UInt8Image) -> UInt8Image:

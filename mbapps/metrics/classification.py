@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from mbapps.batches import LabelTable
 from mbapps.predictions import Classification
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .confusion import Confusion
 
 BINS = 15  # of confidence, equally wide
 TEMPERATURES = (0.05, 20.0)  # searched between these
@@ -27,6 +26,8 @@ class ClassificationMetric:
     An image row that comes twice counts once. Distributed callers gather `rows`, which is plain and
     picklable, before they ask for numbers.
     """
+
+    WORST = "The images whose class was given the least probability"
 
     def __init__(self, truth: LabelTable):
         self.truth = truth
@@ -55,11 +56,19 @@ class ClassificationMetric:
         names = self.truth.class_names
         if not len(labels):
             top5 = {"top5": math.nan} if len(names) > 5 else {}
-            numbers = {"top1": math.nan, **top5, "mean_class_accuracy": math.nan, "ece": math.nan, "nll": math.nan}
+            numbers = {
+                "top1": math.nan,
+                **top5,
+                "mean_class_accuracy": math.nan,
+                "ece": math.nan,
+                "nll": math.nan,
+            }
             return numbers | {f"accuracy/{name}": math.nan for name in names}
         own = logits[np.arange(len(labels)), labels]
         better = (logits > own[:, None]).sum(axis=1)
-        equal = (logits == own[:, None]).sum(axis=1) - 1  # ties are no success: a constant answer is worth chance
+        equal = (logits == own[:, None]).sum(
+            axis=1
+        ) - 1  # ties are no success: a constant answer is worth chance
         rank = better + equal
         hits = rank == 0
         count = np.bincount(labels, minlength=len(names))
@@ -94,25 +103,32 @@ class ClassificationMetric:
         found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-4})
         return float(np.exp(found.x))
 
-    def confusion(self) -> NDArray[np.int64]:
-        """[K, K] images by their class (rows) and by the best answer (columns)."""
+    def confusion(self) -> Confusion:
+        """Count images by their class and by the best answer."""
         logits, labels = self._collect()
         count = len(self.truth.class_names)
-        pairs = labels * count + logits.argmax(axis=1) if len(labels) else np.zeros(0, np.int64)
-        return np.bincount(pairs, minlength=count * count).reshape(count, count)
+        pairs = labels * count + logits.argmax(axis=1)
+        counts = np.bincount(pairs, minlength=count * count).reshape(count, count)
+        return Confusion(counts, self.truth.class_names, background=False)
 
-    def plots(self, numbers: Mapping[str, float]) -> dict[str, Figure]:
-        """Draw the confusion matrix and the reliability of the probabilities, by title."""
-        from mbapps.plots import confusion, reliability
+    def sections(self, numbers: Mapping[str, float], thresholds: Any, chosen: str) -> list[Any]:
+        """The report's plots and tables."""
+        from mbapps.plots import reliability
+        from mbapps.sections import Plot
 
         logits, labels = self._collect()
         if not len(labels):
-            return {}
+            return []
         probs = np.exp(log_softmax(logits))
-        return {
-            "Confusion": confusion(self.confusion(), self.truth.class_names),
-            "Calibration": reliability(probs.max(axis=1), probs.argmax(axis=1) == labels, BINS),
-        }
+        figure = reliability(probs.max(axis=1), probs.argmax(axis=1) == labels, BINS)
+        return [
+            *self.confusion().sections("Each row is a class and shows what its images were taken for."),
+            Plot(
+                "Calibration",
+                figure,
+                "On the diagonal a probability is the share of such answers that are right.",
+            ),
+        ]
 
     def worst(self, count: int, thresholds: Any = None) -> list[tuple[int, str]]:
         """Image rows whose true class was given the least probability, with what was said of them."""
@@ -123,7 +139,10 @@ class ClassificationMetric:
             scored.append((float(probs[truth[row]]), row, int(probs.argmax()), float(probs.max())))
         scored.sort()
         return [
-            (row, f"{names[truth[row]]}, given {own:.2f}; said {names[best]}, {top:.2f}: {self.truth.files[row]}")
+            (
+                row,
+                f"{names[truth[row]]}, given {own:.2f}; said {names[best]}, {top:.2f}: {self.truth.files[row]}",
+            )
             for own, row, best, top in scored[:count]
         ]
 

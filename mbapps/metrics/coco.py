@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +12,9 @@ from numpy.typing import NDArray
 from mbapps.batches import BoxTable
 from mbapps.predictions import Detections
 
+from .confusion import Confusion, confuse
+from .libraries import evaluate_elsewhere
 from .matching import MAX_DETECTIONS, Found, Matching, Outcome
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 BACKENDS = ("numpy", "faster", "pycocotools")
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -26,6 +23,11 @@ RECALLS = np.linspace(0, 1, 101)  # where COCO reads a precision curve
 ANY_SIZE = (0.0, 1e5**2)  # areas in px^2, bounds included on both sides
 SIZES = (ANY_SIZE, (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e5**2))  # any, small, medium, large
 LIMITS = (1, 10, MAX_DETECTIONS)  # detections per image and class
+CAPTION = (
+    "Each row is a true class and shows what its boxes were taken for, coloured by the row's share; the column "
+    "background is what was missed, the row background what was made up. A box and an answer belong together at "
+    "IoU 0.5."
+)
 NO_THRESHOLD = 0.5  # stands for a class whose best threshold can't be known
 
 Floats = NDArray[np.float64]
@@ -46,6 +48,8 @@ class CocoMetric:
     Raises:
         ValueError: `backend` is none of these.
     """
+
+    WORST = "The images with the lowest F1 at {}"
 
     def __init__(self, truth: BoxTable, *, backend: str = "numpy"):
         if backend not in BACKENDS:
@@ -84,7 +88,7 @@ class CocoMetric:
         if self.backend == "numpy":
             precision, recall = _evaluate(Matching(truth, found), IOUS, SIZES)
         else:
-            precision, recall = _evaluate_elsewhere(self.backend, truth, found)
+            precision, recall = evaluate_elsewhere(self.backend, truth, found)
         values = [precision[iou, ..., 0] for iou in (slice(None), 0, 5)]  # IoU 0.5 to 0.95, 0.5, 0.75
         values += [precision[..., size] for size in (1, 2, 3)]
         values += [recall[..., 0, limit] for limit in (0, 1, 2)]
@@ -122,18 +126,57 @@ class CocoMetric:
         curves = zip(self.truth.class_names, precision[0, :, :, 0].T, strict=True)
         return {name: (RECALLS, curve) for name, curve in curves if curve[0] > -1}
 
-    def plots(self, numbers: Mapping[str, float]) -> dict[str, Figure]:
-        """Give the report's drawings by title; `numbers` are those of `compute`."""
+    def sections(
+        self, numbers: Mapping[str, float], score_thresh: float | Sequence[float], chosen: str
+    ) -> list[Any]:
+        """The report's plots and tables.
+
+        Args:
+            numbers: those of `compute`.
+            score_thresh: one or one per class, for what depends on a threshold.
+            chosen: where the thresholds come from.
+        """
         from mbapps.plots import precision_recall
+        from mbapps.sections import Plot, Rows
 
         ap = {name.removeprefix("AP/"): value for name, value in numbers.items() if name.startswith("AP/")}
-        return {"Precision and recall at IoU 0.5": precision_recall(self.precision_recall(), ap)}
+        return [
+            Plot("Precision and recall at IoU 0.5", precision_recall(self.precision_recall(), ap)),
+            *self.confusion(score_thresh).sections(CAPTION),
+            Rows("Right and wrong", self.by_class(score_thresh), f"Boxes and answers at {chosen}."),
+        ]
+
+    def confusion(self, score_thresh: float | Sequence[float]) -> Confusion:
+        """Count which class was taken for which, and what was missed or made up, at one threshold or one per class.
+
+        A box and a detection belong together at IoU 0.5, whatever their classes; the closest pair goes first.
+        Crowds, and what lies on one of its class, count nowhere.
+        """
+        truth, matching = self._above(score_thresh)
+        on_crowd = ~matching.judge(IOUS[:1], ANY_SIZE).counts[0]
+        return confuse(truth, matching.found, on_crowd, IOUS[0])
+
+    def by_class(self, score_thresh: float | Sequence[float]) -> dict[str, dict[str, Any]]:
+        """What became of each class's boxes and answers at one threshold or one per class, by class name."""
+        names = self.truth.class_names
+        counts = self.confusion(score_thresh).counts
+        boxes, answers, right = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
+        thresholds = np.broadcast_to(np.asarray(score_thresh, dtype=float), (len(names),))
+        table = {}
+        for label, name in enumerate(names):
+            if boxes[label] or answers[label]:
+                hits, of, shown = int(right[label]), int(boxes[label]), int(answers[label])
+                missed, false = int(counts[label, -1]), int(counts[-1, label])
+                table[name] = {
+                    "threshold": f"{thresholds[label]:.4g}", "boxes": of, "right": hits,
+                    "taken for another": of - hits - missed, "missed": missed, "false alarms": false,
+                    "precision": hits / shown if shown else None, "recall": hits / of if of else None,
+                }  # fmt: skip
+        return table
 
     def worst(self, count: int, score_thresh: float | Sequence[float]) -> list[tuple[int, str]]:
         """Give the images of lowest F1 at IoU 0.5, worst first: row of the table, and a line about it."""
-        truth, found = self._collect()
-        thresholds = np.broadcast_to(np.asarray(score_thresh, dtype=float), (len(truth.class_names),))
-        matching = Matching(truth, found.take(found.scores >= thresholds[found.labels]))
+        truth, matching = self._above(score_thresh)
         outcome = matching.judge(IOUS[:1], ANY_SIZE)
         images = matching.found.images
         hits, shown = (
@@ -142,18 +185,25 @@ class CocoMetric:
         wanted = np.bincount(truth.box_images()[~truth.crowd], minlength=len(truth))
         f1 = np.where(shown + wanted > 0, 2 * hits / np.maximum(shown + wanted, 1), 1.0)
         rows = {int(number): row for row, number in enumerate(self.truth.image_ids)}
+        order = np.lexsort((2 * hits - wanted - shown, f1))  # of equal ones, most wrong first
         return [
             (
                 rows[int(truth.image_ids[image])],
                 f"{truth.files[image]}: {hits[image]} of {wanted[image]} found, {shown[image] - hits[image]} false",
             )
-            for image in np.argsort(f1, kind="stable")[:count]
+            for image in order[:count]
         ]
 
     def answer(self, row: int, score_thresh: float | Sequence[float]) -> Detections:
         """What was found in one image, at or above the thresholds."""
         _, boxes, scores, labels = next(found for found in self.rows if found[0] == row)
         return Detections(boxes, scores, labels, self.truth.class_names).above(score_thresh)
+
+    def _above(self, score_thresh: float | Sequence[float]) -> tuple[BoxTable, Matching]:
+        """Truth of the images seen, and what was found in them at or above the thresholds."""
+        truth, found = self._collect()
+        thresholds = np.broadcast_to(np.asarray(score_thresh, dtype=float), (len(truth.class_names),))
+        return truth, Matching(truth, found.take(found.scores >= thresholds[found.labels]))
 
     def _collect(self) -> tuple[BoxTable, Found]:
         """Truth of the images seen, in COCO's order (by image id), and what was found in them."""
@@ -208,51 +258,3 @@ def _precision(outcome: Outcome, rows: slice, num_truths: int) -> Floats:
     return np.stack(
         [row[np.searchsorted(found / num_truths, RECALLS)] for row, found in zip(best, true, strict=True)]
     )
-
-
-def _evaluate_elsewhere(backend: str, truth: BoxTable, found: Found) -> tuple[Floats, Floats]:
-    """Do what `_evaluate` does by one of the libraries."""
-    coco: Any
-    evaluation: Any
-    if backend == "faster":
-        from faster_coco_eval import COCO, COCOeval_faster
-
-        coco, evaluation = COCO, COCOeval_faster
-    else:
-        from pycocotools.coco import COCO as REFERENCE
-        from pycocotools.cocoeval import COCOeval
-
-        coco, evaluation = REFERENCE, COCOeval
-    with contextlib.redirect_stdout(io.StringIO()):  # both print their progress
-        sides = [coco(), coco()]
-        for side, dataset in zip(sides, _datasets(truth, found), strict=True):
-            side.dataset = dataset
-            side.createIndex()
-        run = evaluation(*sides, iouType="bbox")
-        run.evaluate()
-        run.accumulate()
-    return np.asarray(run.eval["precision"])[..., -1], np.asarray(run.eval["recall"])
-
-
-def _datasets(truth: BoxTable, found: Found) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Truth and detections as COCO's dicts; ids count from 1, since 0 means "no match" to both libraries."""
-    shared = {
-        "images": [{"id": image} for image in range(1, len(truth) + 1)],
-        "categories": [{"id": label + 1, "name": name} for label, name in enumerate(truth.class_names)],
-    }
-    areas = (found.boxes[:, 2:] - found.boxes[:, :2]).prod(axis=1)
-    boxes = _dicts(
-        truth.box_images(), truth.labels, truth.boxes, area=truth.areas, iscrowd=truth.crowd.astype(int)
-    )
-    detections = _dicts(found.images, found.labels, found.boxes, area=areas, score=found.scores)
-    return {**shared, "annotations": boxes}, {**shared, "annotations": detections}
-
-
-def _dicts(
-    images: NDArray[Any], labels: NDArray[Any], boxes: Floats, **more: NDArray[Any]
-) -> list[dict[str, Any]]:
-    xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    keys = ("id", "image_id", "category_id", "bbox", *more)
-    ids = range(1, len(boxes) + 1)
-    columns = (values.tolist() for values in (images + 1, labels + 1, xywh, *more.values()))
-    return [dict(zip(keys, row, strict=True)) for row in zip(ids, *columns, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from torch import Tensor
 from .mobilenet import BLOCKS, scaled
 
 FORMATS = (
-    "it may be a Keras MobileNet (.h5), a frozen TF-Slim MobileNet (.pb), a timm mobilenetv1 state dict "
-    "(.safetensors, .pth, .bin), a timm name such as mobilenetv1_100, or a model folder"
+    "it may be a Keras MobileNet (.h5), a frozen TF-Slim MobileNet (.pb), a TFLite MobileNet or SSD of it "
+    "(.tflite), a timm mobilenetv1 state dict (.safetensors, .pth, .bin), a timm name such as mobilenetv1_100, "
+    "or a model folder"
 )
 BLOCK_IDS = range(1, len(BLOCKS) + 1)  # as Keras and TF-Slim count the blocks
 LAYERS = ("stem", *(f"blocks.{n}.{part}" for n in range(len(BLOCKS)) for part in ("depthwise", "pointwise")))
@@ -26,23 +27,44 @@ ConvNormTensors = tuple[Tensor, Sequence[Tensor]]  # kernel; NORM_KEYS
 
 
 @dataclass(frozen=True)
+class HeadWeights:
+    """A head's tensors, and what it takes to build a head that they fit.
+
+    tensors: the keys of that head's own `state_dict()`; `num_batches_tracked` may be missing.
+    num_classes: K, without the background.
+    class_names: K names, or () where the file does not tell.
+    image_size: side in px that the weights were trained at, None where the file does not tell.
+    settings: keyword arguments of the head; those left out keep its defaults.
+    category_ids: the number that its data set gives each of K classes; () where there is none.
+    """
+
+    tensors: dict[str, Tensor]
+    num_classes: int
+    class_names: tuple[str, ...] = ()
+    image_size: int | None = None
+    settings: dict[str, object] = field(default_factory=dict)
+    category_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Weights:
-    """A body's tensors under our names, and what it takes to build a body that they fit.
+    """A body's tensors under our names, what it takes to build a body that they fit, and the heads beside it.
 
     body: the keys of `MobileNetV1.state_dict()`; `num_batches_tracked` may be missing.
-    settings: keyword arguments of `MobileNetV1`.
-    classifier: "weight" [K, C] and "bias" [K] of a linear layer on the pooled c5; {} where there is none.
-    class_names: K names, or () where the file does not tell.
+    settings: keyword arguments of `MobileNetV1`; bn_eps is 0 where the norms were folded into the convolutions.
+    heads: by the name of their task; a linear layer on the pooled c5 is "fine_grained".
     source: file name or known name.
-    image_size: side in px that the weights were trained at, None where the file does not tell.
     """
 
     body: dict[str, Tensor]
     settings: dict[str, object]
-    classifier: dict[str, Tensor]
-    class_names: tuple[str, ...]
+    heads: dict[str, HeadWeights]
     source: str
-    image_size: int | None
+
+
+def learned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out the norms' counters of batches, which no file needs to have."""
+    return {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
 
 
 def named(
@@ -52,18 +74,36 @@ def named(
     source: str,
     image_size: int | None,
 ) -> Weights:
-    """Name the tensors of stem, depthwise 1, pointwise 1, depthwise 2, ...; the last width tells alpha."""
-    body = {}
-    for name, (kernel, norm) in zip(LAYERS, layers, strict=True):
-        body[f"{name}.conv.weight"] = kernel
-        body |= {f"{name}.norm.{key}": tensor for key, tensor in zip(NORM_KEYS, norm, strict=True)}
+    """Name the tensors of stem, depthwise 1, pointwise 1, depthwise 2, ...; the last width tells alpha.
+
+    A classifier is {} or the "weight" [K, C] and "bias" [K] of a linear layer on the pooled c5.
+    """
+    body: dict[str, Tensor] = {}
+    for name, layer in zip(LAYERS, layers, strict=True):
+        body |= conv_norm(name, layer)
     full, width = BLOCKS[-1][0], len(layers[-1][0])
     alpha = width / full  # gives every layer its width, since all full widths divide this one
     if scaled(full, round(alpha, 2)) == width:
         alpha = round(alpha, 2)
-    return Weights(
-        body, {"alpha": alpha, "mean": PIXELS, "std": PIXELS, **settings}, classifier, (), source, image_size
-    )
+    heads = {}
+    if classifier:
+        tensors = {f"linear.{key}": tensor for key, tensor in classifier.items()}
+        heads["fine_grained"] = HeadWeights(tensors, len(classifier["bias"]), image_size=image_size)
+    return Weights(body, {"alpha": alpha, "mean": PIXELS, "std": PIXELS, **settings}, heads, source)
+
+
+def conv_norm(name: str, layer: ConvNormTensors) -> dict[str, Tensor]:
+    """Name the tensors of one `ConvNorm`."""
+    kernel, norm = layer
+    return {
+        f"{name}.conv.weight": kernel,
+        **{f"{name}.norm.{key}": tensor for key, tensor in zip(NORM_KEYS, norm, strict=True)},
+    }
+
+
+def folded(kernel: Tensor, bias: Tensor) -> ConvNormTensors:
+    """Give a convolution that has its norm folded into it the norm that adds its bias and no more, at bn_eps 0."""
+    return kernel, (torch.ones_like(bias), bias, torch.zeros_like(bias), torch.ones_like(bias))
 
 
 def conv(kernel: Array) -> Tensor:

@@ -57,7 +57,8 @@ def unfold_norms(network: Network, batches: Iterable[Tensor]) -> None:
         raise ValueError("no training image could be read: the statistics of the batch norms are unknown")
     for norm in norms:
         count, total, squares = sums[norm]
-        assert norm.running_mean is not None and norm.running_var is not None  # ours keep their statistics
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         mean = total / count
         variance = (squares / count - mean.square()).clamp(min=0)
         deviation = (variance + EPS).sqrt()

@@ -1,39 +1,55 @@
-"""Pretrained weights for the body: from Keras, TF-Slim, timm, or a model folder."""
+"""Pretrained weights, of a body and of heads: from Keras, TF-Slim, TFLite, timm, or a model folder."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from torch import Tensor
+
 from .folder import FACTS, WEIGHTS, read_facts, read_tensors
-from .foreign import FORMATS, Weights
+from .foreign import FORMATS, HeadWeights, Weights, learned
 from .graphdef import read_graphdef
 from .keras_h5 import read_keras
 from .mobilenet import MobileNetV1
+from .plain import read_safetensors
+from .ssd import name_classes
+from .tflite import read_labels, read_tflite
 from .timm_weights import download_timm, read_timm
 
-__all__ = ["Weights", "load_body", "read_class_names", "read_weights"]
+__all__ = ["HeadWeights", "Weights", "learned", "load_body", "read_weights"]
 
 READERS: dict[str, Callable[[Path], Weights]] = {
-    ".h5": read_keras, ".hdf5": read_keras, ".pb": read_graphdef,
-    ".safetensors": read_timm, ".pth": read_timm, ".pt": read_timm, ".bin": read_timm,
+    ".h5": read_keras, ".hdf5": read_keras, ".pb": read_graphdef, ".tflite": read_tflite,
+    ".safetensors": read_safetensors, ".pth": read_timm, ".pt": read_timm, ".bin": read_timm,
 }  # fmt: skip
 
 
-def read_weights(source: str | Path) -> Weights:
+def read_weights(source: str | Path, class_names: str | Path | None = None) -> Weights:
     """Read a MobileNet's weights from a file, a model folder or, over the network, by timm's name.
 
-    A file `<name>.labels.txt` or `labels.txt` beside the weights names their classes, if it has a line for
-    each of them.
+    Classes are named by the first list with a line for each of them: `<name>.labels.txt` or `labels.txt` beside
+    the weights, the labels inside a TFLite file. A detector with COCO's ninety columns needs none.
+
+    Args:
+        source: path or name.
+        class_names: text file that names the classes, one a line; it must fit. A detector's may begin with
+            the background, and marks columns without a class by "???": they are dropped.
 
     Raises:
-        FileNotFoundError: nothing lies at `source`, and it is no name of timm's.
+        FileNotFoundError: nothing lies at `source`, and it is no name of timm's; or no such `class_names`.
         OSError: timm could not download the name.
-        ValueError: it is none of the formats read, or of another network than MobileNet V1.
+        ValueError: it is none of the formats read, of another network than MobileNet V1, or the names do not fit.
         ImportError: the package that reads this format is missing.
     """
+    weights = _read(source)
+    heads = {name: _name(name, head, Path(source), class_names) for name, head in weights.heads.items()}
+    return replace(weights, heads=heads)
+
+
+def _read(source: str | Path) -> Weights:
     path = Path(source)
     name = str(source).removeprefix("timm:")
     try:
@@ -56,9 +72,8 @@ def load_body(body: MobileNetV1, weights: Weights) -> None:
     Raises:
         ValueError: they are of another architecture; nothing is copied then.
     """
-    counter = "num_batches_tracked"
-    ours = {key: tuple(value.shape) for key, value in body.state_dict().items() if not key.endswith(counter)}
-    theirs = {key: tuple(value.shape) for key, value in weights.body.items() if not key.endswith(counter)}
+    ours = {key: tuple(value.shape) for key, value in learned(body.state_dict()).items()}
+    theirs = {key: tuple(value.shape) for key, value in learned(weights.body).items()}
     differing = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
     if differing:
         rows = "; ".join(
@@ -74,44 +89,66 @@ def load_body(body: MobileNetV1, weights: Weights) -> None:
     body.load_state_dict(weights.body, strict=False)
 
 
-def read_class_names(path: Path, count: int) -> tuple[str, ...]:
-    """Read one class name per line; ValueError unless there are `count`."""
-    names = tuple(line.strip() for line in path.read_text(encoding="utf-8").rstrip().splitlines())
-    if len(names) != count:
-        raise ValueError(f"{path} names {len(names)} classes, the weights have {count}")
-    return names
-
-
 def _read_file(path: Path) -> Weights:
     if path.suffix not in READERS:
         raise ValueError(
             f"{path} has the suffix {path.suffix!r}, which is none of the weights read: {FORMATS}"
         )
-    weights = READERS[path.suffix](path)
+    return READERS[path.suffix](path)
+
+
+def _name(task: str, head: HeadWeights, path: Path, class_names: str | Path | None) -> HeadWeights:
+    """Name the classes of a head by the user's list, or else by the first one that fits."""
+    if class_names is not None:
+        if not Path(class_names).is_file():
+            raise FileNotFoundError(f"no class names at {class_names}")
+        try:
+            return _with_names(task, head, _lines(Path(class_names)))
+        except ValueError as error:
+            raise ValueError(f"{class_names} {error}") from error
+    for names in _lists(path) if not head.class_names else ():
+        try:
+            return _with_names(task, head, names)
+        except ValueError:  # names of other weights in the same folder
+            continue
+    return _with_names(task, head, ()) if task == "detection" and not head.class_names else head
+
+
+def _lists(path: Path) -> Iterator[Sequence[str]]:
     for labels in (path.with_name(f"{path.stem}.labels.txt"), path.with_name("labels.txt")):
-        if weights.classifier and labels.is_file():
-            try:
-                return replace(weights, class_names=read_class_names(labels, len(weights.classifier["bias"])))
-            except ValueError:  # names of other weights in the same folder
-                continue
-    return weights
+        if path.is_file() and labels.is_file():
+            yield _lines(labels)
+    if path.suffix == ".tflite" and (inside := read_labels(path)):
+        yield inside
+
+
+def _lines(path: Path) -> Sequence[str]:
+    return [line.strip() for line in path.read_text(encoding="utf-8").rstrip().splitlines()]
+
+
+def _with_names(task: str, head: HeadWeights, names: Sequence[str]) -> HeadWeights:
+    if task == "detection" and not head.class_names:
+        return name_classes(head, names)
+    if len(names) != head.num_classes:
+        raise ValueError(f"names {len(names)} classes, the weights have {head.num_classes}")
+    return replace(head, class_names=tuple(names))
 
 
 def _read_folder(folder: Path) -> Weights:
     if not (folder / FACTS).is_file():
         raise ValueError(f"{folder} is no model folder: it has no {FACTS}; {FORMATS}")
     facts = read_facts(folder)
-    settings, heads = facts["body"], facts["heads"]
     tensors = read_tensors(folder / WEIGHTS)
-    body = {key.removeprefix("body."): value for key, value in tensors.items() if key.startswith("body.")}
-    name, head = next(iter(heads.items())) if len(heads) == 1 else ("", {})
-    prefix = f"heads.{name}."
-    layer = {
-        key.removeprefix(prefix): value for key, value in tensors.items() if name and key.startswith(prefix)
-    }
-    classifier = {}
-    if layer.keys() == {"linear.weight", "linear.bias"}:
-        classifier = {key.removeprefix("linear."): value for key, value in layer.items()}
-    names = tuple(head.get("class_names") or ())
+
+    def below(prefix: str) -> dict[str, Tensor]:
+        return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+    heads = {
+        name: HeadWeights(
+            below(f"heads.{name}."), len(head["class_names"]), tuple(head["class_names"]), head["image_size"],
+            head["settings"], tuple(head.get("category_ids") or ()),
+        )
+        for name, head in facts["heads"].items()
+    }  # fmt: skip
     source = "/".join(folder.resolve().parts[-2:])  # the folder itself is mostly called "model"
-    return Weights(body, settings, classifier, names, source, head.get("image_size"))
+    return Weights(below("body."), facts["body"], heads, source)

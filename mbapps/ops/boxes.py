@@ -117,19 +117,25 @@ def suppress(boxes: Tensor, labels: Tensor, scores: Tensor, *, nms_thresh: float
     >>> suppress(boxes, torch.zeros(1, 3), torch.tensor([[0.9, 0.8, 0.7]]), nms_thresh=0.5).tolist()
     [[True, False, True]]
     """
-    count = boxes.shape[1]
-    better = torch.ones(count, count, dtype=torch.bool, device=boxes.device).triu(
-        diagonal=1
-    )  # [i, j]: i before j
-    same_class = labels[:, :, None] == labels[:, None, :]
-    overlaps = (box_iou(boxes, boxes) > nms_thresh) & same_class & better  # [B, N, N]: i would suppress j
+    num_images, count = scores.shape
     valid = scores > 0
-    edges = (overlaps & valid[:, :, None]).to(boxes.dtype)
+    alike = (labels[:, :, None] == labels[:, None, :]) & valid[:, :, None] & valid[:, None, :]
+    image, first, second = alike.triu(diagonal=1).nonzero(
+        as_tuple=True
+    )  # pairs of a class, the better one first
+    better, worse = image * count + first, image * count + second
+    corners = boxes.reshape(-1, 4)
+    area = (corners[:, 2:] - corners[:, :2]).prod(dim=1)
+    a, b = corners[better], corners[worse]
+    common = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
+    overlap = common > nms_thresh * (area[better] + area[worse] - common)
+    better, worse = better[overlap], worse[overlap]  # each better one would suppress its worse one
+    valid = valid.flatten()
     keep = valid
     for _ in range(count):
-        suppressed = torch.einsum("bij,bi->bj", edges, keep.to(edges.dtype)) > 0
-        update = valid & ~suppressed
+        update = valid.clone()
+        update[worse[keep[better]]] = False
         if torch.equal(update, keep):
             break
         keep = update
-    return keep
+    return keep.view(num_images, count)

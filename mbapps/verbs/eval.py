@@ -1,17 +1,32 @@
-"""`mbapps eval`: the task's published protocol for a model folder on a data set."""
+"""`mbapps eval`: the task's published protocol for a model folder, or a file of answers, on a data set."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 WORST = 12  # pictures of the worst images in the report
 SHOWN_PLACES = 5  # of each problem with the annotations
+OWN = "the model's own thresholds"
+
+
+class Scored(NamedTuple):
+    """Answers beside the truth, wherever they came from."""
+
+    metric: Any
+    numbers: Mapping[str, Any]
+    data: Any  # gives the pictures
+    thresholds: float | Sequence[float]
+    chosen: str  # where the thresholds come from
+    subtitle: str
+    context: Mapping[str, Any]
+    paths: Sequence[Path] = ()  # what was written on the way
 
 
 def run(cfg: DictConfig) -> None:
@@ -20,35 +35,101 @@ def run(cfg: DictConfig) -> None:
     from mbapps.report import print_table, run_context, write_report, write_results
 
     started = time.perf_counter()
+    check(cfg, app.task_name())
+    folder = app.run_folder(cfg)
+    scored = score_file(cfg) if cfg.predictions else score_model(cfg, folder)
+    if scored is None:  # another process tells
+        return
+    images, seconds = len(scored.metric.rows), time.perf_counter() - started
+    numbers = {
+        **scored.numbers, "images": images, "seconds": seconds, "images_per_second": images / seconds,
+    }  # fmt: skip
+    results = write_results(folder, numbers, {**run_context(), **scored.context})
+    sections = [
+        *number_sections(numbers),
+        *task_sections(
+            scored.metric, numbers, scored.data, cfg.split, scored.thresholds, chosen=scored.chosen
+        ),
+    ]
+    title = f"{app.task_name()}: evaluation"
+    report = write_report(folder / "report.html", title, sections, subtitle=scored.subtitle)
+    paths = [*scored.paths, results, report]
+    print_table(f"eval {app.task_name()}", without_classes(numbers), paths=paths)
+
+
+def check(cfg: DictConfig, task: str) -> None:
+    """Look at what was asked for before anything is opened.
+
+    Raises:
+        ValueError: not exactly one of model= and predictions= is given, or what goes with it is not.
+    """
+    if bool(cfg.model) == bool(cfg.predictions):
+        raise ValueError(f"eval needs model= or predictions=, got {'both' if cfg.model else 'neither'}")
     if cfg.split not in ("val", "test"):
         raise ValueError(
             f"split must be val or test, got {cfg.split!r}; data.test= takes any split or file by name"
         )
-    folder = app.run_folder(cfg)
+    if (cfg.predictions or cfg.save_predictions) and task != "detection":
+        raise ValueError(f"predictions= and save_predictions= are for task=detection, not task={task}")
+    if cfg.predictions and cfg.save_predictions:
+        raise ValueError("save_predictions=true goes with model=; predictions= is such a file already")
+    if cfg.predictions and not (cfg.data.annotations or cfg.data.root):
+        raise ValueError("predictions= needs the truth: data.annotations=<COCO json> or data.root=<folder>")
+    thresh = cfg.score_thresh
+    if thresh is not None and (type(thresh) not in (int, float) or not math.isfinite(thresh)):
+        raise ValueError(f"score_thresh must be a number or null, got {thresh!r}")
+
+
+def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
+    """Run a model over the split; None where another process has the answers."""
+    from mbapps import app
+    from mbapps.files import replacing
+
     bundle = app.open_bundle(cfg)
     data = app.build_data(cfg, bundle, cfg.split)
     print_problems(data.problems())
     task = app.build_task(cfg, bundle.network)
     metric = measure(cfg, folder, task, data, cfg.split)
     if not task.trainer.is_global_zero:
-        return
+        return None
     print_problems({"image not read": list(data.broken)} if data.broken else {})
-    numbers: dict[str, Any] = dict(task.numbers[cfg.split])
-    seconds = time.perf_counter() - started
-    numbers |= {
-        "images": len(metric.rows),
-        "seconds": seconds,
-        "images_per_second": len(metric.rows) / seconds,
-    }
-    context = run_context() | {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)}
-    results = write_results(folder, numbers, context)
-    thresholds = bundle.head_facts["thresholds"] or 0.5
-    sections = [*number_sections(numbers), *task_sections(metric, numbers, data, cfg.split, thresholds)]
+    paths = []
+    if cfg.save_predictions:
+        from mbapps.metrics.results import encode_results
+
+        paths.append(folder / "coco_results.json")
+        with replacing(paths[0]) as temporary:
+            temporary.write_bytes(encode_results(metric.truth, metric.rows))
+    thresholds, chosen = bundle.head_facts["thresholds"] or 0.5, OWN
+    if cfg.score_thresh is not None:
+        thresholds, chosen = cfg.score_thresh, f"score_thresh={cfg.score_thresh}"
     subtitle = f"{cfg.model} on the {cfg.split} split of {data.root}"
-    report = write_report(
-        folder / "report.html", f"{bundle.head_name}: evaluation", sections, subtitle=subtitle
-    )
-    print_table(f"eval {bundle.head_name}", without_classes(numbers), paths=[results, report])
+    context = {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)}
+    numbers = task.numbers[cfg.split]
+    return Scored(metric, numbers, data, thresholds, chosen, subtitle, context, paths)
+
+
+def score_file(cfg: DictConfig) -> Scored:
+    """Score a file of answers against the truth as it is written; neither torch nor a picture is needed."""
+    from mbapps import app
+    from mbapps.metrics.results import read_results
+    from mbapps.truth import open_truth
+
+    data = open_truth(cfg)
+    truth = data.table
+    results = read_results(cfg.predictions, truth)
+    print_problems({**truth.problems, **results.problems})
+    metric = app.build(cfg.task.metric)(truth)
+    metric.update(range(len(truth)), results.predictions)
+    numbers = {**metric.compute(), "answers": results.boxes, "answers_skipped": results.skipped}
+    if cfg.score_thresh is None:
+        thresholds, chosen = metric.best_thresholds(), "the thresholds of best F1 on these very answers"
+    else:
+        thresholds, chosen = cfg.score_thresh, f"score_thresh={cfg.score_thresh}"
+    counts = {reason: len(places) for reason, places in results.problems.items()}
+    context = {"data": data.lineage(), "predictions": str(cfg.predictions), "problems": counts}
+    subtitle = f"{cfg.predictions} against {data.source}"
+    return Scored(metric, numbers, data, thresholds, chosen, subtitle, context)
 
 
 def measure(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str) -> Any:
@@ -79,22 +160,28 @@ def number_sections(numbers: Mapping[str, Any]) -> list[Any]:
 
 
 def task_sections(
-    metric: Any, numbers: Mapping[str, Any], data: Any, split: str, thresholds: float | Sequence[float]
+    metric: Any,
+    numbers: Mapping[str, Any],
+    data: Any,
+    split: str,
+    thresholds: float | Sequence[float],
+    chosen: str = OWN,
 ) -> list[Any]:
-    """The task's own plots, and its worst images: truth on the left, answer on the right."""
+    """The metric's own plots and tables, and the worst images: truth left, answer right."""
     import numpy as np
 
-    from mbapps.sections import Pictures, Plot
+    from mbapps.sections import Pictures
 
     pictures, captions = [], []
     for row, caption in metric.worst(WORST, thresholds):
         image, truth = data.picture(split, row)
         pictures.append(np.concatenate([truth, metric.answer(row, thresholds).draw(image)], axis=1))
         captions.append(caption)
-    about = f"The images of the {split} split with the lowest F1 at the model's thresholds: truth left, answer right."
     return [
-        *(Plot(title, figure) for title, figure in metric.plots(numbers).items()),
-        Pictures("Worst images", pictures, captions, about),
+        *metric.sections(numbers, thresholds, chosen),
+        Pictures(
+            "Worst images", pictures, captions, f"{metric.WORST.format(chosen)}: truth left, answer right."
+        ),
     ]
 
 

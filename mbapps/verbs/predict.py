@@ -1,82 +1,225 @@
-"""`mbapps predict`: answers for images, as JSON and drawn."""
+"""`mbapps predict`: answers for images and videos, as JSON and drawn."""
 
 from __future__ import annotations
 
-import json
+import math
+import sys
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mbapps.report import print_table, run_context, write_results
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
+    from collections.abc import Iterable, Sequence
+    from threading import Event
 
-BATCH_SIZE = 16
+    from omegaconf import DictConfig
+    from rich.progress import Progress
+
+    from mbapps.answers import CocoResults, JsonWriter
+    from mbapps.deploy.bundle import Bundle
+    from mbapps.video import Frame, Video
+
+SHOWN_BROKEN = 10  # reasons printed; all stand in predictions.json
+
+
+@dataclass
+class Job:
+    """What the steps of one run share: how to answer, and what was answered so far."""
+
+    bundle: Bundle
+    thresholds: Sequence[float] | None  # [K]
+    batch_size: int
+    frame_step: int
+    out: JsonWriter  # predictions.json
+    progress: Progress
+    stop: Event  # set by Ctrl-C: the batch at hand is the last
+    images: int = 0
+    videos: int = 0
+    frames: int = 0
+    found: int = 0
+    broken: dict[str, str] = field(default_factory=dict)
+
+    def answer(self, pixels: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """Give the prediction of each image, and its plain form."""
+        made = self.bundle.predict(pixels, score_thresh=self.thresholds, batch_size=self.batch_size)
+        answers = [(prediction, prediction.to_json()) for prediction in made]
+        self.found += sum(len(plain) for _, plain in answers)
+        return answers
+
+    def complain(self, file: Path, reason: str) -> None:
+        """Note what is wrong with a file."""
+        before = self.broken.get(str(file))
+        self.broken[str(file)] = f"{before}; {reason}" if before else reason
 
 
 def run(cfg: DictConfig) -> None:
-    """Write predictions.json and, beside it, the drawn pictures; unreadable images are counted and listed."""
-    from rich.progress import track
+    """Write predictions.json, coco_results.json of a detector, and what is drawn; the unreadable is listed.
+
+    Ctrl-C ends all files with the batch at hand: they are whole, and hold what was answered until then.
+    """
+    from omegaconf import OmegaConf
+    from rich.progress import Progress
 
     from mbapps import app
-    from mbapps.files import write_text
-    from mbapps.images import BrokenImageError, find_images, read_image, write_image
+    from mbapps.answers import CocoResults, drawn_names, json_file, number_images
+    from mbapps.predictions import class_thresholds
+    from mbapps.sources import find_sources, stop_at_interrupt
 
     folder = app.run_folder(cfg)
-    files = find_images(cfg.source)
+    for key in ("batch_size", "frame_step"):
+        if not isinstance(cfg[key], int) or cfg[key] < 1:
+            raise ValueError(f"{key} must be a whole number >= 1, got {cfg[key]}")
+    images, videos = find_sources(cfg.source)
     bundle = app.open_bundle(cfg)
-    names = _names(files, Path(cfg.source))
-    answers: dict[str, Any] = {}
-    broken: dict[str, str] = {}
-    started, found = time.perf_counter(), 0
-    for start in track(range(0, len(files), BATCH_SIZE), "predicting"):
-        readable = []
-        for file in files[start : start + BATCH_SIZE]:
+    wanted = cfg.score_thresh
+    wanted = OmegaConf.to_container(wanted) if OmegaConf.is_config(wanted) else wanted
+    head = bundle.head_facts
+    thresholds = class_thresholds(wanted, head["class_names"], head.get("thresholds"))  # type: ignore[arg-type]
+    image_ids, origin = number_images(images)
+    source, started = Path(cfg.source), time.perf_counter()
+    pictures: dict[Path, Path] = {}
+    drawn: dict[Path, Path] = {}
+    if cfg.draw:
+        kept = (".jpg", ".jpeg", ".png")
+        pictures = drawn_names(images, source, folder / "pictures", keep=kept, ending=".jpg")
+        drawn = drawn_names(videos, source, folder / "videos", keep=(), ending=".mp4")
+    coco = CocoResults(folder / "coco_results.json", image_ids, category_ids(bundle))
+    with (
+        json_file(folder / "predictions.json", "{}") as out,
+        coco,
+        stop_at_interrupt() as stop,
+        Progress() as progress,
+    ):
+        job = Job(bundle, thresholds, cfg.batch_size, cfg.frame_step, out, progress, stop)
+        out.item(str(cfg.model), "model")
+        out.item(bundle.head_name, "task")
+        with out.nest("{}", "image_ids"):
+            for file, number in image_ids.items():
+                out.item(number, file)
+        with out.nest("{}", "images"):
+            predict_images(job, images, coco, pictures)
+        with out.nest("{}", "videos"):
+            for video in videos:
+                predict_video(job, video, drawn.get(video))
+        out.item(job.broken, "broken")
+        out.item(stop.is_set(), "stopped")
+        if not job.images and not job.frames and not stop.is_set():
+            raise ValueError(
+                f"none of the {len(images) + len(videos)} files of source={cfg.source} can be read: "
+                f"{next(iter(job.broken.values()))}"
+            )
+    notes = list(job.broken.values())[:SHOWN_BROKEN]
+    if coco.written:
+        notes.append(f"image ids of coco_results.json: {origin}")
+        notes += ["coco_results.json holds the images; frames of videos have no image id"] * bool(videos)
+    _tell(folder, job, notes, time.perf_counter() - started)
+
+
+def predict_images(job: Job, files: Sequence[Path], coco: CocoResults, drawn: dict[Path, Path]) -> None:
+    """Answer for each image; `drawn` tells where to write its picture, if anywhere."""
+    from mbapps.images import BrokenImageError, write_image
+    from mbapps.sources import batched, read_images
+
+    if not files:
+        return
+    bar = job.progress.add_task("images", total=len(files))
+    for batch in batched(read_images(files, job.batch_size), job.batch_size):
+        job.broken |= {str(file): str(image) for file, image in batch if isinstance(image, BrokenImageError)}
+        readable = [(file, image) for file, image in batch if not isinstance(image, BrokenImageError)]
+        answers = job.answer([image for _, image in readable])
+        for (file, image), (prediction, plain) in zip(readable, answers, strict=True):
+            job.out.item(plain, str(file))
+            coco.add(str(file), prediction)
+            if file in drawn:
+                write_image(drawn[file], prediction.draw(image))
+        job.images += len(readable)
+        job.progress.advance(bar, len(batch))
+        if job.stop.is_set():
+            return
+
+
+def predict_video(job: Job, file: Path, drawn: Path | None) -> None:
+    """Answer for the frames of a video in batches; `drawn` tells where to write it with the answers, if anywhere."""
+    from mbapps.sources import batched, read_frames
+    from mbapps.video import BrokenVideoError, Video
+
+    if job.stop.is_set():
+        return
+    try:
+        video = Video(file)
+    except BrokenVideoError as error:
+        job.complain(file, str(error))
+        return
+    batches = batched(read_frames(video, job.frame_step, job.batch_size), job.batch_size)
+    first = next(batches, None)
+    if first is not None:  # else the file leaves no trace but its problem
+        job.videos += 1
+        _predict_frames(job, video, chain([first], batches), drawn)
+    if video.problem:
+        job.complain(file, video.problem)
+
+
+def _predict_frames(job: Job, video: Video, batches: Iterable[list[Frame]], drawn: Path | None) -> None:
+    from mbapps.video import write_video
+
+    total = None if video.count is None else math.ceil(video.count / job.frame_step)
+    bar = job.progress.add_task(video.path.name, total=total)
+    facts = {"fps": video.fps, "width": video.width, "height": video.height, "frame_step": job.frame_step}
+    with ExitStack() as files:
+        files.enter_context(job.out.nest("{}", str(video.path)))
+        for key, value in facts.items():
+            job.out.item(value, key)
+        write = None
+        if drawn:
             try:
-                readable.append((file, read_image(file)))
-            except BrokenImageError as error:
-                broken[str(file)] = str(error)
-        if not readable:
-            continue
-        predictions = bundle.predict([image for _, image in readable], score_thresh=cfg.score_thresh)
-        for (file, image), prediction in zip(readable, predictions, strict=True):
-            answer = prediction.to_json()
-            found += len(answer)
-            answers[str(file)] = answer
-            if cfg.draw:
-                write_image(folder / "pictures" / names[file], prediction.draw(image))
-    if not answers:
-        raise ValueError(
-            f"none of the {len(files)} images of source={cfg.source} can be read: {next(iter(broken.values()))}"
-        )
-    content = {"model": str(cfg.model), "task": bundle.head_name, "images": answers, "broken": broken}
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    path = write_text(folder / "predictions.json", text + "\n")
-    seconds = time.perf_counter() - started
+                write = files.enter_context(
+                    write_video(drawn, video.fps / job.frame_step, video.height, video.width)
+                )
+            except OSError as error:  # the answers are worth having without the picture
+                job.complain(video.path, str(error))
+        files.enter_context(job.out.nest("[]", "frames"))
+        for batch in batches:
+            answers = job.answer([frame.image for frame in batch])
+            for frame, (prediction, plain) in zip(batch, answers, strict=True):
+                job.out.item({"frame": frame.index, "seconds": frame.seconds, "answers": plain})
+                if write:
+                    write(prediction.draw(frame.image))
+            job.frames += len(batch)
+            job.progress.advance(bar, len(batch))
+            if job.stop.is_set():
+                return
+
+
+def category_ids(bundle: Bundle) -> Sequence[int]:
+    """The annotations' number of each class, as the model was trained on them; 1 to K where it does not know.
+
+    Raises:
+        ValueError: model.json has another count of them than of classes.
+    """
+    names, known = bundle.head_facts["class_names"], bundle.head_facts.get("category_ids")
+    if known is None:
+        return range(1, len(names) + 1)
+    if len(known) != len(names):
+        raise ValueError(f"model.json has {len(known)} category_ids for {len(names)} classes; it is damaged")
+    return known
+
+
+def _tell(folder: Path, job: Job, notes: Sequence[str], seconds: float) -> None:
     numbers = {
-        "images": len(answers), "broken": len(broken), "answers": found,
-        "seconds": seconds, "images_per_second": len(answers) / seconds,
+        "images": job.images, "videos": job.videos, "frames": job.frames, "broken": len(job.broken),
+        "answers": job.found, "seconds": seconds, "images_per_second": (job.images + job.frames) / seconds,
     }  # fmt: skip
     results = write_results(folder, numbers, run_context())
-    for reason in list(broken.values())[:10]:
-        print(f"not read: {reason}")
-    print_table("predict", numbers, paths=[path, results, *([folder / "pictures"] if cfg.draw else [])])
-
-
-def _names(files: list[Path], source: Path) -> dict[Path, str]:
-    """Name each drawn picture after its file, below the same subfolders; a JPEG or PNG keeps its ending."""
-    root = source if source.is_dir() else None
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    for file in files:
-        relative = file.relative_to(root) if root else Path(file.name)
-        ending = file.suffix if file.suffix.lower() in (".jpg", ".jpeg", ".png") else ".jpg"
-        name = str(relative.with_suffix(ending))
-        number = 2
-        while name in taken:
-            name = str(relative.with_name(f"{relative.stem}_{number}{ending}"))
-            number += 1
-        taken.add(name)
-        names[file] = name
-    return names
+    for note in notes:
+        print(note)
+    names = ("predictions.json", "coco_results.json", "pictures", "videos")
+    paths = [folder / name for name in names if (folder / name).exists()]
+    print_table("predict", numbers, paths=[*paths, results])
+    if job.stop.is_set():
+        print("stopped: the files hold what was answered until then", file=sys.stderr)
+        sys.exit(130)

@@ -127,7 +127,8 @@ def _write(
     context = run_context()
     lineage = {"data": [data.lineage()], "weights": cfg.backbone.weights, "teacher": None}
     measured = {name: value for name, value in numbers.items() if math.isfinite(value)}  # JSON knows no NaN
-    head = {task.head_name: {"thresholds": thresholds, "metrics": measured}}
+    ids = getattr(data.truth("train"), "category_ids", None)  # a data set of boxes numbers its classes
+    head = {task.head_name: {"thresholds": thresholds, "metrics": measured, "category_ids": ids}}
     facts = describe(task.network, head, lineage=lineage, command=context["command"])
     model = save_bundle(folder / "model", task.network, facts)
     numbers = {

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from mbapps.batches import PADDING
-from mbapps.data.base import split_rows
 from mbapps.data.detection import DetectionData
+from mbapps.data.detection_samples import MAX_TRIES
 from mbapps.data.samplers import EpochSampler
+from mbapps.data.splits import split_rows
 
 NAMES = ("cat", "dog")
 
@@ -131,7 +132,11 @@ def test_other_classes_are_an_error_that_lists_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"format": "yolo9"}, ValueError, r"data.format must be one of \['coco', 'voc'\], got 'yolo9'"),
+        (
+            {"format": "yolo9"},
+            ValueError,
+            r"data.format must be one of \['coco', 'voc', 'yolo'\], got 'yolo9'",
+        ),
         ({"format": "voc"}, FileNotFoundError, "no voc annotations in data.root="),
         ({"num_classes": 3}, ValueError, "data.num_classes=3, but the data has 2: cat, dog"),
         ({"val": "nowhere"}, FileNotFoundError, "'nowhere' is neither a split of .* nor a file"),
@@ -149,7 +154,9 @@ def test_bad_arguments(
 def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no folder at data\.root="):
         make(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"no annotations in data\.root=.*looked for COCO .* and VOC"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no annotations in data\.root=.*looked for COCO .*VOC .*YOLO"
+    ):
         make(tmp_path)
 
 
@@ -213,6 +220,19 @@ def test_a_batch_of_broken_images_only(tmp_path: Path) -> None:
     (batch,) = make(tmp_path, test="val").val_dataloader()
     assert batch.images.shape == (0, 3, 32, 32)
     assert len(batch.broken) == 4
+
+
+def test_a_row_of_broken_images_is_not_read_to_its_end(tmp_path: Path) -> None:
+    write_coco(tmp_path, "train", 30)
+    write_coco(tmp_path, "val", 2)
+    for index in range(29):
+        break_image(tmp_path / "train" / f"train{index}.jpg")
+    dataset = make(tmp_path, test="val", augment={}).dataset("train")
+    assert len(dataset[0, 15].broken) == 14
+    assert dataset[0, 15].row == 29
+    first = dataset[0, 0]
+    assert first.image is None
+    assert len(first.broken) == MAX_TRIES < 29
 
 
 def test_a_picture_scaled_after_it_was_annotated_keeps_its_boxes(tmp_path: Path) -> None:
@@ -339,3 +359,52 @@ def test_validation_needs_an_object(tmp_path: Path) -> None:
     write_coco(tmp_path, "val", 3, boxes=0)
     with pytest.raises(ValueError, match=r"the val split of .* has no object .* raise data\.val_fraction"):
         make(tmp_path, test="val").check_measurable()
+
+
+def with_one_dog(root: Path) -> Path:
+    """A COCO folder of ten training images with a cat each, the first with a dog too."""
+    for split in ("train", "val", "test"):
+        write_coco(root, split, 10)
+    path = root / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    dog = content["categories"][1]["id"]
+    content["annotations"] = [
+        box for box in content["annotations"] if box["category_id"] != dog or box["image_id"] == 10
+    ]
+    path.write_text(json.dumps(content))
+    return root
+
+
+def rows_of_an_epoch(data: DetectionData) -> np.ndarray:
+    return np.array([row for _, row in data.train_dataloader().sampler])  # type: ignore[attr-defined]
+
+
+def test_classes_can_share_an_epoch_equally(tmp_path: Path) -> None:
+    root = with_one_dog(tmp_path)
+    assert sorted(rows_of_an_epoch(make(root)).tolist()) == list(range(10))
+    data = make(root, sampling="class_balanced")
+    rows = rows_of_an_epoch(data)
+    assert len(rows) == 10
+    assert (rows == 0).sum() in (5, 6)  # all of the dogs' half, and a tenth of the cats'
+    assert [row for _, row in data.val_dataloader().sampler] == list(range(10))  # measured once each
+
+
+def test_rare_classes_are_repeated(tmp_path: Path) -> None:
+    data = make(with_one_dog(tmp_path), sampling="repeat_factor", repeat_threshold=0.9)
+    rows = rows_of_an_epoch(data)
+    assert np.bincount(rows).tolist() == [3, *[1] * 9]  # sqrt(0.9 / 0.1)
+    with pytest.raises(ValueError, match=r"data.repeat_threshold must be in \(0, 1\], got 2"):
+        make(tmp_path, sampling="repeat_factor", repeat_threshold=2)
+    with pytest.raises(ValueError, match="data.sampling must be null or one of"):
+        make(tmp_path, sampling="repeat")
+
+
+def test_crowds_make_no_class_frequent(tmp_path: Path) -> None:
+    root = with_one_dog(tmp_path)
+    path = root / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    for box in content["annotations"]:
+        box["iscrowd"] = int(box["category_id"] == content["categories"][1]["id"])
+    path.write_text(json.dumps(content))
+    presence = make(root).truth("train").presence()
+    assert presence.sum(axis=0).tolist() == [10, 0]

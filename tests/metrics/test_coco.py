@@ -287,7 +287,7 @@ def test_worst_images_come_first_with_what_went_wrong() -> None:
     assert metric.answer(1, [0.85, 0.5]).to_json() == [
         {"label": 0, "name": "cat", "score": 0.9, "box": [0.0, 0.0, 10.0, 10.0]}
     ]
-    (figure,) = metric.plots(metric.compute()).values()
+    figure = metric.sections(metric.compute(), 0.5, "0.5")[0].figure
     assert len(figure.axes[0].get_lines()) == 2
 
 

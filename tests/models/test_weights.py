@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from mbapps.models.foreign import Weights
 from mbapps.models.mobilenet import MobileNetV1
-from mbapps.models.weights import load_body, read_class_names, read_weights
+from mbapps.models.weights import load_body, read_weights
 
 h5py = pytest.importorskip("h5py")
 timm = pytest.importorskip("timm")
@@ -25,6 +25,12 @@ REFERENCES = [  # file, its reference, alpha, classes
     ("mobilenet_v1_0.5_224_5class.h5", "mobilenet_v1_0.5_224", 0.5, 5),
     ("mobilenet_v1_1.0_224_frozen.pb", "mobilenet_v1_1.0_224", 1.0, 1001),
 ]
+
+
+def linear(weights: Weights) -> dict[str, Tensor]:
+    """Weight and bias of the classifier."""
+    tensors = weights.heads["fine_grained"].tensors
+    return {key.removeprefix("linear."): tensor for key, tensor in tensors.items()}
 
 
 def build(weights: Weights) -> MobileNetV1:
@@ -37,7 +43,7 @@ def build(weights: Weights) -> MobileNetV1:
 def run(weights: Weights, images: Tensor) -> tuple[Tensor, Tensor]:
     """Pooled features and logits."""
     pooled = build(weights)(images)["c5"].mean(dim=(2, 3))
-    return pooled, F.linear(pooled, weights.classifier["weight"], weights.classifier["bias"])
+    return pooled, F.linear(pooled, **linear(weights))
 
 
 def images(side: int = 64) -> Tensor:
@@ -58,8 +64,14 @@ def test_real_files_give_the_original_outputs(
         "alpha": alpha, "padding": "same", "activation": "relu6", "bn_eps": 0.001,
         "mean": (127.5,) * 3, "std": (127.5,) * 3,
     }  # fmt: skip
-    assert (weights.source, weights.image_size, weights.class_names) == (file, 224, ())
-    assert weights.classifier["weight"].shape == (num_classes, 1024 * alpha)
+    head = weights.heads["fine_grained"]
+    assert (weights.source, head.image_size, head.class_names, head.num_classes) == (
+        file,
+        224,
+        (),
+        num_classes,
+    )
+    assert head.tensors["linear.weight"].shape == (num_classes, 1024 * alpha)
     wanted = np.load(test_data / "weights" / "reference" / f"{reference}.npz")
     pooled, logits = run(weights, torch.from_numpy(wanted["pixels"]).permute(0, 3, 1, 2))
     np.testing.assert_allclose(pooled, wanted["pooled"], atol=1e-3)
@@ -72,7 +84,7 @@ def test_real_labels_beside_the_weights(test_data: Path, tmp_path: Path) -> None
     (tmp_path / "net.pb").symlink_to(source)
     labels = (test_data / "weights" / "imagenet_labels_1001.txt").read_text()
     (tmp_path / "net.labels.txt").write_text(labels)
-    names = read_weights(tmp_path / "net.pb").class_names
+    names = read_weights(tmp_path / "net.pb").heads["fine_grained"].class_names
     assert (len(names), names[0], names[1]) == (1001, "background", "tench, Tinca tinca")
 
 
@@ -158,8 +170,7 @@ def test_keras_tensors_land_where_they_belong(tmp_path: Path) -> None:
         np.testing.assert_array_equal(
             body[f"blocks.0.depthwise.norm.{ours}"], layers["conv_dw_1_bn"][f"{theirs}:0"]
         )
-    assert weights.classifier == {}
-    assert weights.image_size is None
+    assert weights.heads == {}
 
 
 @pytest.mark.parametrize("stem", [("conv1", "conv1_bn"), ("conv2d_7", "batch_normalization_3")])
@@ -172,12 +183,12 @@ def test_keras_nested_model_and_plain_weights_file_read_alike(tmp_path: Path, st
             for tensor, array in arrays.items():
                 file[f"{name}/{name}/{tensor}"] = array
     plain = read_weights(tmp_path / "plain.h5")
-    assert whole.classifier["weight"].shape == (3, 256)
-    assert whole.classifier["weight"][1, :3].tolist() == [1, 4, 7]
-    assert whole.classifier["bias"].tolist() == [0, 1, 2]
+    assert linear(whole)["weight"].shape == (3, 256)
+    assert linear(whole)["weight"][1, :3].tolist() == [1, 4, 7]
+    assert linear(whole)["bias"].tolist() == [0, 1, 2]
     for other in (nested, plain):
         torch.testing.assert_close(other.body, whole.body, rtol=0, atol=0)
-        torch.testing.assert_close(other.classifier, whole.classifier, rtol=0, atol=0)
+        torch.testing.assert_close(linear(other), linear(whole), rtol=0, atol=0)
         assert other.settings == whole.settings
     assert run(nested, images())[1].isfinite().all()
 
@@ -206,11 +217,11 @@ def test_keras_configuration_tells_size_scaling_and_epsilon(tmp_path: Path) -> N
         },
     }
     weights = read_weights(write_h5(tmp_path / "net.h5", {"dense": dense(256, 3)}, keras_layers(), config))
-    assert weights.image_size == 96
+    assert weights.heads["fine_grained"].image_size == 96
     assert weights.settings["bn_eps"] == 1e-4
     assert weights.settings["mean"] == pytest.approx((100,) * 3)
     assert weights.settings["std"] == pytest.approx((50,) * 3)
-    assert weights.classifier["weight"].shape == (3, 256)
+    assert linear(weights)["weight"].shape == (3, 256)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +239,7 @@ def test_keras_heads_that_are_no_linear_classifier_are_left_out(
     layers = [layer_config(kind, name, activation=activation) for kind, name, activation in configs]
     config = {"class_name": "Functional", "config": {"layers": layers}}
     weights = read_weights(write_h5(tmp_path / "net.h5", {**keras_layers(), **head}, config=config))
-    assert weights.classifier == {}
+    assert weights.heads == {}
     build(weights)
 
 
@@ -277,9 +288,7 @@ def test_timm_files_give_timms_outputs(tmp_path: Path, name: str, alpha: float, 
 def test_timm_training_checkpoint_and_half_floats(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "state_dict": timm_model().half().state_dict()}, tmp_path / "net.pth")
     weights = read_weights(tmp_path / "net.pth")
-    assert {tensor.dtype for tensor in (*weights.body.values(), *weights.classifier.values())} == {
-        torch.float32
-    }
+    assert {tensor.dtype for tensor in (*weights.body.values(), *linear(weights).values())} == {torch.float32}
 
 
 @pytest.mark.parametrize("source", ["timm:mobilenetv1_100.ra4_e3600_r224_in1k", "mobilenetv1_100"])
@@ -295,7 +304,7 @@ def test_timm_names_are_downloaded(monkeypatch: pytest.MonkeyPatch, source: str)
     weights = read_weights(source)
     name = source.removeprefix("timm:")
     assert asked == [(name, True)]
-    assert (weights.source, weights.image_size) == (f"timm:{name}", 224)
+    assert (weights.source, weights.heads["fine_grained"].image_size) == (f"timm:{name}", 224)
 
 
 def test_timm_name_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,30 +360,30 @@ def write_folder(folder: Path, heads: dict[str, dict[str, Any]], tensors: dict[s
 
 
 def test_model_folder(tmp_path: Path) -> None:
-    head = {"class_names": ["pug", "akita"], "image_size": 96}
-    linear = {"heads.dogs.linear.weight": torch.rand(2, 256), "heads.dogs.linear.bias": torch.rand(2)}
-    body = write_folder(tmp_path / "run" / "model", {"dogs": head}, linear)
+    head = {"class_names": ["pug", "akita"], "image_size": 96, "category_ids": [4, 7]}
+    layer = {
+        "heads.fine_grained.linear.weight": torch.rand(2, 256),
+        "heads.fine_grained.linear.bias": torch.rand(2),
+    }
+    body = write_folder(tmp_path / "run" / "model", {"fine_grained": head}, layer)
     weights = read_weights(tmp_path / "run" / "model")
-    assert (weights.class_names, weights.image_size, weights.source) == (("pug", "akita"), 96, "run/model")
-    torch.testing.assert_close(weights.classifier["weight"], linear["heads.dogs.linear.weight"])
+    theirs = weights.heads["fine_grained"]
+    assert (theirs.class_names, theirs.image_size, weights.source) == (("pug", "akita"), 96, "run/model")
+    assert (theirs.num_classes, theirs.category_ids) == (2, (4, 7))
+    torch.testing.assert_close(linear(weights)["weight"], layer["heads.fine_grained.linear.weight"])
     assert weights.settings == body.settings
     with torch.inference_mode():
         torch.testing.assert_close(build(weights)(images()), body(images()))
 
 
-def test_model_folder_whose_head_is_no_classifier(tmp_path: Path) -> None:
-    tensors = {"heads.boxes.boxes.0.weight": torch.rand(4, 4)}
-    write_folder(tmp_path / "model", {"boxes": {"class_names": ["cat"], "image_size": 300}}, tensors)
-    weights = read_weights(tmp_path / "model")
-    assert (weights.classifier, weights.class_names, weights.image_size) == ({}, ("cat",), 300)
-
-
 def test_model_folder_with_two_heads(tmp_path: Path) -> None:
-    head = {"class_names": ["a"], "image_size": 64}
-    linear = {"heads.a.linear.weight": torch.rand(1, 256), "heads.a.linear.bias": torch.rand(1)}
-    write_folder(tmp_path / "model", {"a": head, "b": head}, linear)
-    weights = read_weights(tmp_path / "model")
-    assert (weights.classifier, weights.class_names, weights.image_size) == ({}, (), None)
+    tensors = {"heads.a.linear.bias": torch.rand(1), "heads.b.boxes.0.weight": torch.rand(4, 4)}
+    head = {"class_names": ["cat"], "image_size": 64}
+    write_folder(tmp_path / "model", {"a": head, "b": {**head, "settings": {"min_scale": 0.1}}}, tensors)
+    heads = read_weights(tmp_path / "model").heads
+    assert list(heads["a"].tensors) == ["linear.bias"]
+    assert list(heads["b"].tensors) == ["boxes.0.weight"]
+    assert heads["b"].settings == {"min_scale": 0.1}
 
 
 @pytest.mark.parametrize(
@@ -432,17 +441,18 @@ def test_load_body_names_the_control_networks(
 def test_labels_beside_the_weights_count_only_if_they_fit(tmp_path: Path) -> None:
     path = write_h5(tmp_path / "net.h5", {**keras_layers(), "dense": dense(256, 2)})
     (tmp_path / "net.labels.txt").write_text("one\ntwo\nthree\n")
-    assert read_weights(path).class_names == ()
+    assert read_weights(path).heads["fine_grained"].class_names == ()
     (tmp_path / "labels.txt").write_text("pug\n akita \n\n")
-    assert read_weights(path).class_names == ("pug", "akita")
+    assert read_weights(path).heads["fine_grained"].class_names == ("pug", "akita")
     (tmp_path / "net.labels.txt").write_text("cat\ndog")
-    assert read_weights(path).class_names == ("cat", "dog")
+    assert read_weights(path).heads["fine_grained"].class_names == ("cat", "dog")
 
 
 def test_class_names_must_be_as_many_as_the_classes(tmp_path: Path) -> None:
+    path = write_h5(tmp_path / "net.h5", {**keras_layers(), "dense": dense(256, 3)})
     (tmp_path / "names.txt").write_text("pug\nakita\n")
     with pytest.raises(ValueError, match=r"names\.txt names 2 classes, the weights have 3"):
-        read_class_names(tmp_path / "names.txt", 3)
+        read_weights(path, tmp_path / "names.txt")
 
 
 # --- refusals
@@ -483,6 +493,23 @@ def write_other_graph(path: Path) -> None:
     path.write_bytes(graph.SerializeToString())
 
 
+def plain_tensors() -> dict[str, Tensor]:
+    """A body as plain state dicts name it, its norms folded."""
+    names = {"conv": "conv", "norm": "bn", "depthwise": "0", "pointwise": "1"}
+    return {
+        "backbone." + ".".join(names.get(part, part) for part in key.split(".")): tensor
+        for key, tensor in MobileNetV1(0.25).state_dict().items()
+    }
+
+
+def write_plain_with_statistics(path: Path) -> None:
+    save_file({**plain_tensors(), "backbone.stem.bn.running_mean": torch.ones(8)}, path)
+
+
+def write_plain_without_extras(path: Path) -> None:
+    save_file({**plain_tensors(), "anchors": torch.zeros(1917, 4)}, path)
+
+
 def write_pickle(path: Path) -> None:
     torch.save({"model": Path("a")}, path)
 
@@ -518,6 +545,21 @@ def write_pickle(path: Path) -> None:
         ("net.pth", lambda path: path.write_bytes(b""), r"net\.pth is no file of tensors alone"),
         ("net.pth", write_pickle, r"net\.pth is no file of tensors alone: Weights only load failed"),
         ("net.pth", lambda path: torch.save([1], path), r"no conv_stem\.weight, found no named tensors"),
+        (
+            "net.safetensors",
+            lambda path: save_file({"backbone.stem.conv.weight": torch.zeros(1)}, path),
+            r"is no plain MobileNet V1 or SSD of it: no backbone\.stem\.bn\.weight",
+        ),
+        (
+            "net.safetensors",
+            write_plain_with_statistics,
+            r"has norms with statistics; plain state dicts have them folded",
+        ),
+        (
+            "net.safetensors",
+            write_plain_without_extras,
+            r"is no plain MobileNet V1 or SSD of it: no extras\.0\.0\.conv\.weight",
+        ),
         (
             "net.safetensors",
             lambda path: save_file({"backbone.stem.weight": torch.zeros(1)}, path),

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import QUICK, Cli
-from PIL import Image
 
 import mbapps
 
@@ -121,34 +120,36 @@ def test_eval_refuses_other_classes_and_splits(trained: Path, tiny: Path, cli: C
         cli("eval", f"model={trained / 'model'}", f"data.root={tiny}", "split=train")
 
 
-def test_predict_writes_json_and_pictures(trained: Path, cli: Cli, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    (photos / "sub").mkdir(parents=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(photos / "IMG (1).jpg")
-    Image.fromarray(pixels[..., 0]).save(photos / "sub" / "a,b.png")
-    (photos / "broken.jpg").write_text("no image")
-    folder = cli("predict", f"model={trained / 'model'}", f"source={photos}", "score_thresh=0.05")
-    content = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
-    assert sorted(Path(name).name for name in content["images"]) == ["IMG (1).jpg", "a,b.png"]
-    assert "broken.jpg" in next(iter(content["broken"]))
-    boxes = [found["box"] for found in content["images"][str(photos / "IMG (1).jpg")]]
-    assert boxes
-    assert all(0 <= x1 <= x2 <= 80 and 0 <= y1 <= y2 <= 50 for x1, y1, x2, y2 in boxes)
-    drawn = np.asarray(Image.open(folder / "pictures" / "IMG (1).jpg"))
-    assert drawn.shape == (50, 80, 3)
-    assert (folder / "pictures" / "sub" / "a,b.png").is_file()
-    assert results(folder)["broken"] == 1
-    one = cli("predict", f"model={trained / 'model'}", f"source={photos / 'IMG (1).jpg'}", "draw=false")
-    assert not (one / "pictures").exists()
+def test_predictions_of_all_scores_have_the_ap_of_eval(trained: Path, tiny: Path, cli: Cli) -> None:
+    """coco_results.json is what anybody's COCO evaluation reads: here pycocotools."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
 
-
-def test_predict_needs_readable_images(trained: Path, cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "x.jpg").write_text("no image")
-    with pytest.raises(ValueError, match=r"none of the 1 images of source=.*x\.jpg can be read"):
-        cli("predict", f"model={trained / 'model'}", f"source={tmp_path / 'x.jpg'}")
-    with pytest.raises(FileNotFoundError, match="no images at source="):
-        cli("predict", f"model={trained / 'model'}", f"source={tmp_path / 'nothing'}")
+    model = f"model={trained / 'model'}"
+    folder = cli("predict", model, f"source={tiny / 'test'}", "score_thresh=0", "draw=false")
+    truth = COCO(tiny / "annotations" / "instances_test.json")
+    found = json.loads((folder / "coco_results.json").read_text())
+    ids = json.loads((folder / "predictions.json").read_text())["image_ids"]
+    files = {number: Path(file).name for file, number in ids.items()}
+    numbers = {image["file_name"]: image["id"] for image in truth.loadImgs(truth.getImgIds())}
+    for row in found:
+        file = files[row["image_id"]]  # this set numbers its files from 0, its images from 1
+        row["image_id"] = numbers[file]
+    head = mbapps.load(trained / "model").head_facts
+    names = {category["id"]: category["name"] for category in truth.loadCats(truth.getCatIds())}
+    assert [names[number] for number in head["category_ids"]] == head["class_names"]
+    measure = COCOeval(truth, truth.loadRes(found), "bbox")
+    measure.evaluate()
+    measure.accumulate()
+    measure.summarize()
+    same = results(cli("eval", model, f"data.root={tiny}", "data.num_workers=0", "trainer.progress=false"))
+    assert measure.stats[0] == pytest.approx(same["AP"], abs=1e-9)
+    assert measure.stats[8] == pytest.approx(same["AR100"], abs=1e-9)
+    assert same["AR100"] > 0  # type: ignore[operator]
+    file = folder / "coco_results.json"  # the made-up ids are of other images: the file names decide
+    scored = results(cli("eval", "task=detection", f"predictions={file}", f"data.root={tiny}"))
+    for name in ("AP", "AP50", "AR100"):
+        assert scored[name] == pytest.approx(same[name], abs=1e-9)
 
 
 def test_info_needs_no_data(cli: Cli) -> None:
@@ -269,13 +270,14 @@ def test_a_head_of_other_classes_is_dropped_by_name(
 ) -> None:
     from mbapps.deploy.bundle import Bundle
     from mbapps.models.mobilenet import MobileNetV1
+    from mbapps.models.weights import read_weights
     from mbapps.starting import load_head
     from mbapps.tasks.detection import DetectionHead
 
     theirs = Bundle.open(trained / "model").network.head("detection")
     head = DetectionHead(MobileNetV1(alpha=0.25), ("a", "b"), 64)
     before = head.classes[0].weight.clone()
-    said = load_head(head, "detection", str(trained / "model"), None)
-    assert "has 5 classes, the data 2" in said
+    said = load_head(head, "detection", read_weights(trained / "model"))
+    assert "it has 5 classes, the data 2, with other names" in said
     assert torch.equal(head.classes[0].weight, before)
     assert torch.equal(head.boxes[0].weight, theirs.boxes[0].weight)

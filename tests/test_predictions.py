@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mbapps.predictions import Detections, class_thresholds
+
+NAMES = [f"class {index}" for index in range(25)]
+
+
+def test_coco_rows_keep_every_digit() -> None:
+    boxes = np.array([[1.1, 2.2, 11.3, 7.4]], dtype=np.float32)
+    scores = np.array([0.123456789], dtype=np.float32)
+    found = Detections(boxes, scores, np.array([1]), ("a", "b"))
+    (row,) = found.to_coco(139, (7, 90))
+    assert (row["image_id"], row["category_id"]) == (139, 90)
+    assert row["score"] == float(scores[0])
+    x, y, width, height = row["bbox"]
+    assert np.float32(x + width) == boxes[0, 2]
+    assert np.float32(y + height) == boxes[0, 3]
+    assert found.boxes[0, 2] == boxes[0, 2]
+    assert Detections(boxes[:0], scores[:0], np.zeros(0, int), ("a", "b")).to_coco(1, (1, 2)) == []
+
+
+def test_thresholds_by_number_class_and_name() -> None:
+    names, own = ["cat", "dog", "3"], [0.1, 0.2, 0.3]
+    assert class_thresholds(None, names, own) == own
+    assert class_thresholds(None, names, None) is None
+    assert class_thresholds(0, names, own) == [0, 0, 0]
+    assert class_thresholds([0.5, 1, 0], names, own) == [0.5, 1, 0]
+    assert class_thresholds({"dog": 0.9, 3: 0.4}, names, own) == [0.1, 0.9, 0.4]  # type: ignore[dict-item]
+    assert class_thresholds({"dog": 0.9}, names, None) == [0, 0.9, 0]
+    assert class_thresholds({"a": 0.9}, ["a", "a"], [0.1, 0.2]) == [0.9, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names", "message"),
+    [
+        (1.5, NAMES, r"score_thresh must lie in \[0, 1\], got 1\.5"),
+        (-0.1, NAMES, r"score_thresh must lie in \[0, 1\]"),
+        (float("nan"), NAMES, r"score_thresh must lie in \[0, 1\]"),
+        ({"cat": 2}, ["cat"], r"score_thresh must lie in \[0, 1\], got \{'cat': 2\}"),
+        (
+            {"cow": 0.5, "ape": 1},
+            ["cat", "dog"],
+            "score_thresh names ape, cow, but the model's classes are cat, dog$",
+        ),
+        ({"cow": 0.5}, NAMES, "the model's classes are class 0, .*, class 19, …$"),
+        (
+            [0.1, 0.2],
+            NAMES,
+            r"score_thresh must be one number, 25 numbers \(one per class\).*got \[0\.1, 0\.2\]",
+        ),
+        ("high", NAMES, "score_thresh must be one number, .*got 'high'"),
+        ({"cat": None}, ["cat"], r"score_thresh must lie in \[0, 1\]"),
+        ({"cat": [1, 2]}, ["cat", "dog"], "score_thresh must be one number"),
+    ],
+)
+def test_bad_thresholds(wanted: object, names: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        class_thresholds(wanted, names, None)  # type: ignore[arg-type]
