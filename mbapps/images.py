@@ -37,6 +37,7 @@ def read_image(path: str | Path, *, least_side: int | None = None) -> UInt8Image
     transparent pixels are laid over mid-grey, and of an animation the first frame is taken.
 
     Args:
+        path: the file.
         least_side: px that both sides must have at least. A JPEG of more than twice that is decoded at a half, a
             quarter or an eighth of its size, which takes a fraction of the time. None reads it whole.
 
