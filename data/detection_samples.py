@@ -20,7 +20,7 @@ from .transforms import DetectionTransform
 MAX_TRIES = 20  # where so many rows in a row are unreadable, the count of the broken ones must be heard
 
 
-DETAIL = 2  # px that are read for one of the network's input: what is averaged away need not be decoded
+DETAIL = 4  # px that training decodes for one of its input; measuring decodes all, as `predict` does
 
 
 class Sample(NamedTuple):
@@ -50,7 +50,7 @@ class DetectionDataset(Dataset[Sample]):
         self.image_size = image_size
         self.transform = transform
         self.seed = seed
-        self.least_side = DETAIL * image_size * (1 if transform is None else 2)  # a crop shows half of it
+        self.least_side = None if transform is None else DETAIL * image_size
 
     def __len__(self) -> int:
         return len(self.table)
