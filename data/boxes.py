@@ -87,19 +87,24 @@ def tell(problems: dict[str, list[str]], reason: str, lines: Sequence[str]) -> N
         problems.setdefault(reason, []).extend(lines)
 
 
-def read_row(table: BoxTable, row: int) -> tuple[UInt8Image, tuple[int, int]]:
+def read_row(
+    table: BoxTable, row: int, *, least_side: int | None = None
+) -> tuple[UInt8Image, tuple[int, int]]:
     """Read a picture, and the height and width in which its boxes are counted.
 
-    A picture that was scaled after it was annotated is as good as the original.
+    A picture that was scaled after it was annotated is as good as the original; `least_side` allows that it is
+    scaled while it is read, as in `read_image`.
 
     Raises:
         FileNotFoundError: there is no such file.
         BrokenImageError: it can't be decoded, or its shape is not the annotated one: boxes would lie elsewhere.
     """
     path = table.folder / str(table.files[row])
-    image = read_image(path)
-    (height, width), (rows, columns) = table.sizes[row].tolist(), image.shape[:2]
-    if min(height, width) <= 0:
+    height, width = table.sizes[row].tolist()
+    told = min(height, width) > 0
+    image = read_image(path, least_side=least_side if told else None)
+    rows, columns = image.shape[:2]
+    if not told:
         return image, (rows, columns)
     if abs(height * columns - width * rows) > ASPECT_TOLERANCE * width * rows:
         raise BrokenImageError(f"{path}: annotated as {width}x{height}, the picture is {columns}x{rows}")

@@ -20,6 +20,9 @@ from .transforms import DetectionTransform
 MAX_TRIES = 20  # where so many rows in a row are unreadable, the count of the broken ones must be heard
 
 
+DETAIL = 4  # px that training decodes for one of its input; measuring decodes all, as `predict` does
+
+
 class Sample(NamedTuple):
     """One image ready for a batch; None where it could not be read."""
 
@@ -47,6 +50,7 @@ class DetectionDataset(Dataset[Sample]):
         self.image_size = image_size
         self.transform = transform
         self.seed = seed
+        self.least_side = None if transform is None else DETAIL * image_size
 
     def __len__(self) -> int:
         return len(self.table)
@@ -58,7 +62,7 @@ class DetectionDataset(Dataset[Sample]):
         for step in range(tries):
             row = (key[1] + step) % len(self)
             try:
-                image, size = read_row(self.table, row)
+                image, size = read_row(self.table, row, least_side=self.least_side)
             except (BrokenImageError, FileNotFoundError) as error:
                 broken.append(str(error))
                 continue

@@ -117,7 +117,7 @@ class FineGrainedData(DataModule):
     """A data set of images with one class each.
 
     Args:
-        root: folder of the data; None is the synthetic set, rendered on first use.
+        root: folder of the data; there is no synthetic set yet.
         format: "image_folder" or "stanford_dogs"; None looks for both.
         train, val, test: a folder of classes, a list of Stanford Dogs, or the name of a split of `root`; None
             takes the split of that name, or else a fraction of each class's training images.

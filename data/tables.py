@@ -14,6 +14,7 @@ from mbapps.batches import BoxTable
 
 from .boxes import keep_boxes, tell
 
+SHOWN_NAMES = 20  # of classes in an error
 UNLISTED = "image without annotation"
 RENUMBERED = "image ids of pooled files clash: all are numbered anew"
 
@@ -135,13 +136,7 @@ def align(table: BoxTable, class_names: Sequence[str]) -> BoxTable:
     if table.class_names == tuple(class_names):
         return table
     if set(table.class_names) != set(class_names):
-        way_out = ""
-        if set(class_names) < set(table.class_names):
-            way_out = f"; 'data.classes=[{','.join(class_names)}]' takes these alone"
-        raise ValueError(
-            f"the classes of {table.folder} are [{', '.join(table.class_names)}], "
-            f"but the model or the training split has [{', '.join(class_names)}]{way_out}"
-        )
+        raise ValueError(_mismatch(table, class_names))
     order = np.array([list(class_names).index(name) for name in table.class_names], dtype=np.int32)
     ids = np.argsort(order)
     return replace(
@@ -220,3 +215,27 @@ def cut_ids(table: BoxTable, path: Path) -> tuple[BoxTable, BoxTable]:
     tell(problems, "image id of data.test_ids not in the training files", lost)
     rest, test = (table.take(np.flatnonzero(rows)) for rows in (~listed, listed))
     return rest, replace(test, problems=problems)
+
+
+def _mismatch(table: BoxTable, class_names: Sequence[str]) -> str:
+    """Say which classes differ, and what to do about it."""
+    theirs, ours = table.class_names, class_names
+    extra = [name for name in theirs if name not in ours]
+    lacking = [name for name in ours if name not in theirs]
+    parts = []
+    if extra:
+        parts.append(f"only the data has {_listed(extra)}")
+    if lacking:
+        parts.append(f"the data lacks {_listed(lacking)}")
+    way_out = "train on this data with backbone.weights=<the model> to start from what it knows"
+    if not lacking:
+        way_out = f"'data.classes=[{','.join(ours)}]' takes these alone"
+    return (
+        f"the classes of {table.folder} are [{_listed(theirs)}], but the model or the training split has "
+        f"[{_listed(ours)}]: {'; '.join(parts)}; {way_out}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more

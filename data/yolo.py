@@ -138,13 +138,19 @@ def list_images(source: Path, root: Path) -> _Images:
         FileNotFoundError: it has no image, or none of those listed is there.
     """
     if source.is_dir():
-        files: list[str] = []
-        for folder, _, names in os.walk(source, followlinks=True):
-            below = os.path.relpath(folder, source)
-            files += [name if below == "." else f"{below}/{name}" for name in names if is_image(name)]
-        if not files:
+        below_source: list[str] = []
+        seen: set[str] = set()
+        for folder, folders, names in os.walk(source, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen:  # a link to a folder above
+                folders.clear()
+                continue
+            seen.add(real)
+            below = os.path.relpath(folder, source).replace(os.sep, "/")
+            below_source += [name if below == "." else f"{below}/{name}" for name in names if is_image(name)]
+        if not below_source:
             raise FileNotFoundError(f"no images in {source}")
-        return _Images(source, sorted(files), [])
+        return _Images(source, sorted(below_source), [])
     lines = [
         line.strip().replace("\\", "/") for line in source.read_text("utf-8-sig", "replace").splitlines()
     ]
@@ -162,7 +168,8 @@ def list_images(source: Path, root: Path) -> _Images:
     if not found:
         raise FileNotFoundError(f"none of the {len(missing)} images of {source} is there, e.g. {missing[0]}")
     folder = os.path.commonpath([os.path.dirname(path) for path in found])
-    return _Images(Path(folder), [os.path.relpath(path, folder) for path in found], missing)
+    files = [os.path.relpath(path, folder).replace(os.sep, "/") for path in found]
+    return _Images(Path(folder), files, missing)
 
 
 def label_folder(image: str) -> Path:

@@ -56,7 +56,8 @@ def json_file(path: Path, brackets: str) -> Iterator[JsonWriter]:
 class CocoResults:
     """coco_results.json, COCO's results form: it appears with the first detections, empty ones too.
 
-    Beside COCO's keys each row has the "file_name", by which `eval` finds the image where ids were made up.
+    Beside COCO's keys each row has "file_name" and "category_name", by which `eval` finds image and class where
+    the numbers were made up, or are those of another data set.
 
     Args:
         path: of the file.
@@ -85,8 +86,9 @@ class CocoResults:
             return
         if self._writer is None:
             self._writer = self._files.enter_context(json_file(self.path, "[]"))
-        for row in prediction.to_coco(self.image_ids[file], self.category_ids):
-            self._writer.item(row | {"file_name": Path(file).name})
+        name = Path(file).as_posix()
+        for row in prediction.to_coco(self.image_ids[file], self.category_ids, name):
+            self._writer.item(row)
 
 
 def number_images(files: Sequence[Path]) -> tuple[dict[str, int], str]:

@@ -30,11 +30,16 @@ class BrokenImageError(ValueError):
     """A file that is no image, is cut short, or is larger than MAX_PIXELS; the message names it."""
 
 
-def read_image(path: str | Path) -> UInt8Image:
+def read_image(path: str | Path, *, least_side: int | None = None) -> UInt8Image:
     """Read any image file as RGB uint8 [H, W, 3], turned upright as its EXIF says.
 
     The content decides, not the name's ending. Grey and 16-bit files are scaled to 8 bits, CMYK is converted,
     transparent pixels are laid over mid-grey, and of an animation the first frame is taken.
+
+    Args:
+        path: the file.
+        least_side: px that both sides must have at least. A JPEG of more than twice that is decoded at a half, a
+            quarter or an eighth of its size, which takes a fraction of the time. None reads it whole.
 
     Raises:
         FileNotFoundError: there is no file at `path`.
@@ -46,6 +51,8 @@ def read_image(path: str | Path) -> UInt8Image:
                 raise BrokenImageError(
                     f"{path}: {image.width}x{image.height} px are more than {MAX_PIXELS:,} pixels"
                 )
+            if least_side is not None:
+                image.draft(image.mode, (least_side, least_side))
             return _to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise FileNotFoundError(f"no image at {path}") from None

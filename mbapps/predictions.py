@@ -47,14 +47,29 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
+Corners = tuple[float, float, float, float]
+
+
 def _label(
-    pen: ImageDraw.ImageDraw, x: float, y: float, text: str, fill: tuple[int, int, int], size: int
+    pen: ImageDraw.ImageDraw,
+    x: float,
+    y: float,
+    text: str,
+    fill: tuple[int, int, int],
+    size: int,
+    taken: list[Corners] | None = None,
 ) -> None:
+    """Write on a ground of its own above a point, or below the labels in `taken` that lie there already."""
     font = _font(size)
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     width, height = right - left + 4, bottom - top + 4
     x = min(max(0, x), max(0, pen.im.size[0] - width))
     y = y - height if y >= height else y
+    for x1, y1, x2, y2 in sorted(taken or (), key=lambda corners: corners[1]):
+        if x < x2 and x1 < x + width and y < y2 and y1 < y + height and y2 + height <= pen.im.size[1]:
+            y = y2
+    if taken is not None:
+        taken.append((x, y, x + width, y + height))
     pen.rectangle((x, y, x + width, y + height), fill=fill)
     ink = (0, 0, 0) if sum(fill) > 380 else (255, 255, 255)
     pen.text((x + 2 - left, y + 2 - top), text, fill=ink, font=font)
@@ -91,32 +106,44 @@ class Detections:
             )
         ]
 
-    def to_coco(self, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int, category_ids: Sequence[int], file_name: str) -> list[dict[str, Any]]:
         """One dict per box as COCO's results have it: image_id, category_id, bbox (x, y, width, height), score.
+
+        Each says its file_name and category_name too.
 
         Args:
             image_id: the image's number in the annotations.
             category_ids: the annotations' number of each class, [K].
+            file_name: of the image.
         """
         boxes = self.boxes.astype(float)
         boxes[:, 2:] -= boxes[:, :2]
         return [
-            {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
+            {
+                "image_id": image_id,
+                "category_id": category_ids[label],
+                "bbox": box,
+                "score": score,
+                "file_name": file_name,
+                "category_name": self.class_names[label],
+            }
             for box, score, label in zip(
                 boxes.tolist(), self.scores.astype(float).tolist(), self.labels.tolist(), strict=True
             )
         ]
 
     def draw(self, image: UInt8Image) -> UInt8Image:
-        """Boxes with class name and score; the best one is drawn last, on top."""
+        """Boxes with class name and score; the best one lies on top, and no label on another."""
         canvas = Image.fromarray(image)
         pen = ImageDraw.Draw(canvas)
         size = max(10, round(min(image.shape[:2]) / 36))
-        for row in range(len(self) - 1, -1, -1):
-            label = int(self.labels[row])
-            x1, y1, x2, y2 = (float(value) for value in self.boxes[row])
-            pen.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=colour(label), width=max(1, size // 7))
-            _label(pen, x1, y1, f"{self.class_names[label]} {self.scores[row]:.2f}", colour(label), size)
+        boxes, labels = self.boxes.astype(float).tolist(), self.labels.tolist()
+        for (x1, y1, x2, y2), label in zip(reversed(boxes), reversed(labels), strict=True):
+            corners = (x1, y1, max(x1, x2), max(y1, y2))
+            pen.rectangle(corners, outline=colour(label), width=max(2, size // 6))
+        taken: list[Corners] = []
+        for (x1, y1, _, _), label, score in zip(boxes, labels, self.scores, strict=True):
+            _label(pen, x1, y1, f"{self.class_names[label]} {score:.2f}", colour(label), size, taken)
         return np.asarray(canvas)
 
 

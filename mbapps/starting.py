@@ -26,6 +26,11 @@ def build_body(cfg: DictConfig, weights: Weights | None = None) -> MobileNetV1:
         if key not in ("rho", "weights") and value is not None
     }
     facts = dict(weights.settings) if weights else {}
+    if facts.get("bn_eps") == 0 and settings.get("bn_eps") is not None:
+        raise ValueError(
+            f"backbone.bn_eps={settings['bn_eps']} does not go with {weights.source if weights else ''}: its batch "
+            "norms are folded, and are measured anew in training; leave backbone.bn_eps out"
+        )
     for key in ("alpha", "shallow", "separable"):  # these decide the shapes; load_body says where they differ
         facts.pop(key, None)
     body = build({**facts, **settings})

@@ -80,7 +80,6 @@ def open_truth(cfg: DictConfig) -> Truth:
     """
     from .data.readers import as_classes, as_names, open_reader
     from .data.splits import SPLITS, read_one
-    from .data.synthetic import synthetic_root
 
     data, named = cfg.data, {split: as_names(cfg.data[split]) for split in SPLITS}
     if data.annotations and named[cfg.split]:
@@ -88,7 +87,7 @@ def open_truth(cfg: DictConfig) -> Truth:
             f"data.annotations={data.annotations} and data.{cfg.split}={','.join(named[cfg.split])} both name the "
             "truth; leave one out"
         )
-    root = Path(data.root) if data.root else None if data.annotations else synthetic_root("detection")
+    root = Path(data.root) if data.root else None
     reader = open_reader(
         root, data.format, data.images,
         annotations=data.annotations, classes=as_classes(data.classes), pictures=False,

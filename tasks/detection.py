@@ -43,8 +43,6 @@ class DetectionHead(nn.Module):
         box_weight: of the box loss beside the class loss.
         score_thresh, nms_thresh, detections_per_img: what decoding keeps.
         min_scale, max_scale: of the anchors, shares of the image side.
-        features: the body's maps that predict, finest first, each at half the resolution of the one before;
-            four smaller ones follow. SSD 300 has c4 and c5; SSD 512 starts at stride 8, with c3.
     """
 
     CLASS_LAYERS = ("classes.",)  # state dict prefixes that are void for other class names
@@ -66,7 +64,6 @@ class DetectionHead(nn.Module):
         detections_per_img: int = 100,
         min_scale: float = 0.2,
         max_scale: float = 0.95,
-        features: Sequence[str] = ("c4", "c5"),
     ):
         super().__init__()
         if not class_names:
@@ -82,23 +79,16 @@ class DetectionHead(nn.Module):
                 "task.head.negative_ratio and task.head.min_negatives must be >= 0, "
                 f"got {negative_ratio} and {min_negatives}"
             )
-        names = list(body.features)
-        first = names.index(features[0]) if len(features) and features[0] in names else 0
-        if not len(features) or list(features) != names[first:]:
-            raise ValueError(
-                f"task.head.features must be the last of the body's maps {names}, at least one, got {list(features)}"
-            )
         self.class_names = tuple(class_names)
         self.image_size = image_size
-        self.features = tuple(features)
         self.settings: dict[str, Any] = {
             "classification": classification, "positive_iou": positive_iou, "negative_ratio": negative_ratio,
             "min_negatives": min_negatives, "box_weight": box_weight, "score_thresh": score_thresh,
             "nms_thresh": nms_thresh, "detections_per_img": detections_per_img, "min_scale": min_scale,
-            "max_scale": max_scale, "features": list(features),
+            "max_scale": max_scale,
         }  # fmt: skip
         self.extras = nn.ModuleList()
-        channels = [body.features[name].channels for name in features]
+        channels = [body.features["c4"].channels, body.features["c5"].channels]
         for base in EXTRA_CHANNELS:
             squeeze = body.scaled(base // 2, MIN_EXTRA_CHANNELS)
             out = body.scaled(base, MIN_EXTRA_CHANNELS)
@@ -124,12 +114,12 @@ class DetectionHead(nn.Module):
         self.box_coder = BoxCoder()
         self.anchors: Tensor
         self.mirrored: Tensor
-        sides = map_sizes(image_size, body.features[features[0]].stride, len(channels))
+        sides = map_sizes(image_size, body.features["c4"].stride, len(channels))
         self.register_buffer("anchors", anchor_generator.boxes(sides, image_size), persistent=False)
         self.register_buffer("mirrored", mirrored_anchors(sides, per_location), persistent=False)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        maps = [features[name] for name in self.features]
+        maps = [features["c4"], features["c5"]]
         for extra in self.extras:
             maps.append(extra(maps[-1]))
         logits = [

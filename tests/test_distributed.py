@@ -20,28 +20,34 @@ def run(*words: str, cwd: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes(tmp_path: Path) -> None:
+    """The preset of Table 13, stopped after an epoch and gone on with, by two processes."""
     # odd counts, so that one process has an image more, and with these batches a step more, than the other
-    root = write_detection(tmp_path / "set", train=13, val=9, test=9)
-    words = [f"data.root={root}", "data.num_workers=0", "trainer.progress=false", "trainer.accelerator=cpu"]
-    two = [*words, "trainer.devices=2", "trainer.strategy=ddp"]
-    run(
-        "train",
-        *two,
-        *QUICK[:2],
-        "data.batch_size=4",
-        "trainer.max_epochs=2",
-        f"out={tmp_path / 'runs' / 'train'}",
-        cwd=tmp_path,
-    )
+    root = write_detection(tmp_path / "set", train=23, val=9, test=1)
+    ids = tmp_path / "ids.txt"
+    images = json.loads((root / "annotations" / "instances_train.json").read_text())["images"]
+    ids.write_text("".join(f"{image['id']}\n" for image in images[:9]))
+    words = [
+        f"data.root={root}", "data.num_workers=0", "trainer.progress=false", "trainer.accelerator=cpu",
+        "experiment=table13", "data.train=[train]", f"data.test_ids={ids}",
+    ]  # fmt: skip
+    two = [*words, "trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=4"]
     folder = tmp_path / "runs" / "train"
+    run("train", *two, *QUICK[:2], "trainer.max_epochs=1", f"out={folder}", cwd=tmp_path)
+    run(f"resume={folder}", "trainer.max_epochs=3", cwd=tmp_path)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["train"]
     assert (folder / "report.html").is_file()
+    trained = json.loads((folder / "results.json").read_text())
+    assert trained["epochs"] == 3
+    assert trained["context"]["data"]["images"]["test"] == 9
+
     model = f"model={folder / 'model'}"
     run("eval", model, *words, f"out={tmp_path / 'runs' / 'one'}", cwd=tmp_path)
-    run("eval", model, *two, "data.batch_size=4", f"out={tmp_path / 'runs' / 'two'}", cwd=tmp_path)
+    run("eval", model, *two, f"out={tmp_path / 'runs' / 'two'}", cwd=tmp_path)
     one, both = (
         json.loads((tmp_path / "runs" / name / "results.json").read_text()) for name in ("one", "two")
     )
     assert one["images"] == both["images"] == 9
+    assert one["AR100"] > 0
     for name in ("AP", "AP50", "AR100"):
         assert both[name] == pytest.approx(one[name], abs=1e-6)
+        assert trained[name] == pytest.approx(one[name], abs=1e-6)

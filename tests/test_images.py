@@ -232,3 +232,25 @@ def test_no_images_at_all(tmp_path: Path, source: str) -> None:
         match=r"no images at source=.*; give a file, or a folder or glob with files that end in \.bmp, \.gif",
     ):
         find_images(tmp_path / source)
+
+
+def test_large_jpegs_are_decoded_at_a_part_of_their_size(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 255, 1601).astype(np.uint8)
+    image = np.stack(np.broadcast_arrays(ramp[None, :], ramp[:1202, None], np.uint8(90)), axis=2)
+    path = write_image(tmp_path / "large.jpg", np.ascontiguousarray(image))
+    whole = read_image(path)
+    assert whole.shape == (1202, 1601, 3)
+    for least, shape in (
+        (1202, (1202, 1601)),
+        (602, (1202, 1601)),
+        (601, (601, 801)),
+        (300, (301, 401)),
+        (20, (151, 201)),
+    ):
+        assert read_image(path, least_side=least).shape[:2] == shape
+    small = read_image(path, least_side=600)
+    difference = np.abs(resize(small, 300, 400).astype(int) - resize(whole, 300, 400))
+    assert difference.mean() < 1
+    assert difference.max() <= 4
+    png = write_image(tmp_path / "large.png", np.ascontiguousarray(image))
+    assert read_image(png, least_side=20).shape == image.shape  # only JPEG can

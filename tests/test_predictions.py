@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
-from mbapps.predictions import Detections, class_thresholds
+from mbapps.predictions import Corners, Detections, _label, class_thresholds
 
 NAMES = [f"class {index}" for index in range(25)]
 
@@ -12,14 +13,14 @@ def test_coco_rows_keep_every_digit() -> None:
     boxes = np.array([[1.1, 2.2, 11.3, 7.4]], dtype=np.float32)
     scores = np.array([0.123456789], dtype=np.float32)
     found = Detections(boxes, scores, np.array([1]), ("a", "b"))
-    (row,) = found.to_coco(139, (7, 90))
+    (row,) = found.to_coco(139, (7, 90), "a.jpg")
     assert (row["image_id"], row["category_id"]) == (139, 90)
     assert row["score"] == float(scores[0])
     x, y, width, height = row["bbox"]
     assert np.float32(x + width) == boxes[0, 2]
     assert np.float32(y + height) == boxes[0, 3]
     assert found.boxes[0, 2] == boxes[0, 2]
-    assert Detections(boxes[:0], scores[:0], np.zeros(0, int), ("a", "b")).to_coco(1, (1, 2)) == []
+    assert Detections(boxes[:0], scores[:0], np.zeros(0, int), ("a", "b")).to_coco(1, (1, 2), "a.jpg") == []
 
 
 def test_thresholds_by_number_class_and_name() -> None:
@@ -59,3 +60,22 @@ def test_thresholds_by_number_class_and_name() -> None:
 def test_bad_thresholds(wanted: object, names: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         class_thresholds(wanted, names, None)  # type: ignore[arg-type]
+
+
+def test_labels_lie_below_those_already_there() -> None:
+    pen = ImageDraw.Draw(Image.new("RGB", (200, 200)))
+    taken: list[Corners] = []
+    for x, y in ((20, 50), (22, 50), (20, 55), (120, 50), (20, 50)):
+        _label(pen, x, y, "hot dog 0.66", (255, 0, 0), 12, taken)
+    for row, (x1, y1, x2, y2) in enumerate(taken):
+        for other in taken[:row]:
+            assert x1 >= other[2] or x2 <= other[0] or y1 >= other[3] or y2 <= other[1]
+    assert len({corners[1] for corners in taken if corners[0] < 100}) == 4
+
+
+def test_a_drawing_full_of_labels_ends() -> None:
+    boxes = np.tile(np.float32([[5, 20, 60, 60]]), (40, 1))
+    found = Detections(boxes, np.linspace(1, 0, 40), np.zeros(40, int), ("hot dog",))
+    drawn = found.draw(np.zeros((64, 64, 3), np.uint8))
+    assert drawn.shape == (64, 64, 3)
+    assert drawn.any()

@@ -29,6 +29,9 @@ HEAD_CLASSES = {
 }
 
 
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+
+
 @dataclass
 class Bundle:
     """An opened model folder.
@@ -235,6 +238,8 @@ def pick_device(device: str) -> str:
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
+    if device.partition(":")[0] not in DEVICES:
+        raise ValueError(f"device must be auto, cpu, cuda (or cuda:1 …), mps or xpu, got {device!r}")
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:

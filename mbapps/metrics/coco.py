@@ -169,7 +169,8 @@ class CocoMetric:
                 missed, false = int(counts[label, -1]), int(counts[-1, label])
                 table[name] = {
                     "threshold": f"{thresholds[label]:.4g}", "boxes": of, "right": hits,
-                    "taken for another": of - hits - missed, "missed": missed, "false alarms": false,
+                    "taken for another": of - hits - missed, "missed": missed,
+                    "on another's box": shown - hits - false, "false alarms": false,
                     "precision": hits / shown if shown else None, "recall": hits / of if of else None,
                 }  # fmt: skip
         return table

@@ -17,6 +17,7 @@ from mbapps.batches import BoxTable
 from mbapps.predictions import Detections
 
 from .matching import Floats, Rows
+from .names import rows_by_class, rows_by_file, settle
 
 KEYS = ("image_id", "category_id", "bbox", "score")
 FORM = "a list of {image_id, category_id, bbox: [x, y, width, height], score}"
@@ -33,6 +34,7 @@ class _Entry(msgspec.Struct, gc=False, omit_defaults=True):
     bbox: tuple[float, float, float, float]
     score: float
     file_name: str = ""
+    category_name: str = ""
 
 
 class _Columns(NamedTuple):
@@ -40,7 +42,8 @@ class _Columns(NamedTuple):
     category_ids: Rows  # [N]
     boxes: Floats  # [N, 4] x y width height
     scores: Floats  # [N]
-    file_names: list[str]  # [N], empty where an entry does not tell
+    file_names: list[str]  # [N], "" where an entry does not tell
+    class_names: list[str]  # [N], likewise
 
 
 class Results(NamedTuple):
@@ -56,9 +59,9 @@ def read_results(path: str | Path, truth: BoxTable) -> Results:
     """Read a COCO results file, sorted by the images of the truth; within one they keep the file's order.
 
     Boxes of images or categories that the truth does not list are skipped and told, since a file of the whole
-    validation set is often measured on a part of it. Entries may say their "file_name", as those of `predict` do:
-    where it contradicts the image ids, which `predict` may have had to make up, the names decide. Scores may be
-    any numbers.
+    validation set is often measured on a part of it. Entries may say their "file_name" and "category_name",
+    as those of `predict` do: where they contradict the ids, which `predict` may have had to make up, the names
+    decide. Scores may be any numbers.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -70,12 +73,12 @@ def read_results(path: str | Path, truth: BoxTable) -> Results:
     image_rows = _rows_of(columns.image_ids, truth.image_ids)
     labels = _rows_of(columns.category_ids, np.array(truth.category_ids, dtype=np.int64))
     problems: dict[str, list[str]] = {}
-    by_name = _rows_by_name(columns.file_names, truth)
-    if by_name is not None and (by_name != image_rows).any():
-        image_rows = by_name
-        problems["image ids of the results are not the truth's: images are matched by file_name"] = [
-            str(path)
-        ]
+    image_rows, amiss = settle(image_rows, rows_by_file(columns.file_names, truth.files.tolist()))
+    if amiss:
+        problems[f"image {amiss}"] = [str(path)]
+    labels, amiss = settle(labels, rows_by_class(columns.class_names, truth.class_names))
+    if amiss:
+        problems[f"category {amiss}"] = [str(path)]
     if not len(labels):
         problems["results file without a single box"] = [str(path)]
     for what, ids, rows, known in (
@@ -141,6 +144,7 @@ def _read(path: Path) -> _Columns:
             np.array([entry.bbox for entry in entries], dtype=np.float64).reshape(-1, 4),
             np.array([entry.score for entry in entries], dtype=np.float64),
             [entry.file_name for entry in entries],
+            [entry.category_name for entry in entries],
         )
     except (ValueError, OverflowError):
         _explain(path, content)
@@ -194,7 +198,10 @@ def _fault(entry: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < float("inf")  # NaN is not
+    try:
+        return type(value) in (int, float) and abs(float(value)) < float("inf")  # NaN is not
+    except OverflowError:
+        return False
 
 
 def _rows_of(ids: Rows, known: NDArray[np.int64]) -> Rows:
@@ -206,16 +213,6 @@ def _rows_of(ids: Rows, known: NDArray[np.int64]) -> Rows:
     order = np.argsort(known)
     rows = order[np.searchsorted(known[order], ids).clip(max=len(known) - 1)]
     return np.where(known[rows] == ids, rows, -1)
-
-
-def _rows_by_name(names: list[str], truth: BoxTable) -> Rows | None:
-    """[N] image row that each file name means, -1 where none; None unless all are given and tell images apart."""
-    if not names or not all(names):
-        return None
-    rows = {Path(file).name: row for row, file in enumerate(truth.files.tolist())}
-    if len(rows) < len(truth):
-        return None
-    return np.array([rows.get(Path(name).name, -1) for name in names], dtype=np.int64)
 
 
 def _oddities(

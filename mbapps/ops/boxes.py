@@ -117,25 +117,25 @@ def suppress(boxes: Tensor, labels: Tensor, scores: Tensor, *, nms_thresh: float
     >>> suppress(boxes, torch.zeros(1, 3), torch.tensor([[0.9, 0.8, 0.7]]), nms_thresh=0.5).tolist()
     [[True, False, True]]
     """
-    num_images, count = scores.shape
+    keep = [_suppress_image(*image, nms_thresh) for image in zip(boxes, labels, scores, strict=True)]
+    return torch.stack(keep) if keep else scores > 0
+
+
+def _suppress_image(boxes: Tensor, labels: Tensor, scores: Tensor, nms_thresh: float) -> Tensor:
+    """[N, 4], [N] and [N] of one image -> [N] bool; one at a time, or the pairs of a class would fill the memory."""
     valid = scores > 0
-    alike = (labels[:, :, None] == labels[:, None, :]) & valid[:, :, None] & valid[:, None, :]
-    image, first, second = alike.triu(diagonal=1).nonzero(
-        as_tuple=True
-    )  # pairs of a class, the better one first
-    better, worse = image * count + first, image * count + second
-    corners = boxes.reshape(-1, 4)
-    area = (corners[:, 2:] - corners[:, :2]).prod(dim=1)
-    a, b = corners[better], corners[worse]
+    alike = (labels[:, None] == labels) & valid[:, None] & valid
+    better, worse = alike.triu(diagonal=1).nonzero(as_tuple=True)  # pairs of a class, the better one first
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+    a, b = boxes[better], boxes[worse]
     common = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
     overlap = common > nms_thresh * (area[better] + area[worse] - common)
     better, worse = better[overlap], worse[overlap]  # each better one would suppress its worse one
-    valid = valid.flatten()
     keep = valid
-    for _ in range(count):
+    for _ in range(len(scores)):
         update = valid.clone()
         update[worse[keep[better]]] = False
         if torch.equal(update, keep):
             break
         keep = update
-    return keep.view(num_images, count)
+    return keep

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mbapps.batches import BoxTable
-from mbapps.data.boxes import clean_boxes, gather, keep_boxes, list_files, tell
+from mbapps.data.boxes import clean_boxes, gather, keep_boxes, list_files, read_row, tell
+from mbapps.images import write_image
 
 
 def table(
@@ -126,3 +128,13 @@ def test_a_reason_counts_something() -> None:
     tell(problems, "something", ["a"])
     tell(problems, "something", ["b"])
     assert problems == {"something": ["a", "b"]}
+
+
+def test_a_large_picture_is_read_small_and_its_boxes_stay(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.jpg", np.zeros((800, 1600, 3), dtype=np.uint8))
+    known = replace(table([[10, 20, 30, 40]], size=(800, 1600)), folder=tmp_path)
+    image, size = read_row(known, 1, least_side=100)
+    assert (image.shape[:2], size) == ((100, 200), (800, 1600))
+    unknown = replace(known, sizes=np.zeros((3, 2), dtype=np.int32))
+    image, size = read_row(unknown, 1, least_side=100)
+    assert (image.shape[:2], size) == ((800, 1600), (800, 1600))  # nothing else tells where its boxes lie

@@ -116,10 +116,12 @@ def test_a_table_with_more_classes_than_the_model(tmp_path: Path) -> None:
     whole = table(tmp_path, ["1"], [1], [(0, 2)])
     with pytest.raises(
         ValueError,
-        match=r"are \[cat, dog, owl\], but .* has \[owl, cat\]; 'data\.classes=\[owl,cat\]' takes these",
+        match=r"are \[cat, dog, owl\], but .*\[owl, cat\]: only the data has dog; 'data\.classes=\[owl,cat\]' takes",
     ):
         align(whole, ["owl", "cat"])
-    with pytest.raises(ValueError, match=r"has \[owl, bat\]$"):
+    with pytest.raises(
+        ValueError, match=r"has \[owl, bat\]: only the data has cat, dog; the data lacks bat; train on"
+    ):
         align(whole, ["owl", "bat"])
     turned = align(whole, ["owl", "dog", "cat"])
     assert turned.labels.tolist() == [0]

@@ -173,3 +173,10 @@ def test_other_folders_are_no_yolo_sets(tmp_path: Path) -> None:
     assert yolo_layout(photos) is None  # nothing is labelled
     captions = write_files(tmp_path / "captions", {"a.jpg": None, "notes.txt": "", "classes.txt": "cat"})
     assert yolo_layout(captions) is None
+
+
+def test_a_link_to_a_folder_above_is_followed_once(tmp_path: Path) -> None:
+    write_files(tmp_path, {"classes.txt": "cat\ndog\n", **pairs("images/train", "labels/train")})
+    (tmp_path / "images" / "train" / "up").symlink_to(tmp_path / "images")
+    data = DetectionData(root=str(tmp_path), image_size=32, num_workers=0, train="train", split="test")
+    assert len(data.truth("test")) == 4

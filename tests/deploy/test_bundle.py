@@ -236,6 +236,8 @@ def test_saving_replaces_a_folder_at_once(network: Network, folder: Path) -> Non
 def test_devices() -> None:
     assert pick_device("cpu") == "cpu"
     assert pick_device("auto") in ("cpu", "cuda", "mps")
+    with pytest.raises(ValueError, match=r"device must be auto, cpu, cuda .*, got 'gpu'"):
+        pick_device("gpu")
     with pytest.raises(ValueError, match="device=cuda:99 is not usable here"):
         pick_device("cuda:99")
 

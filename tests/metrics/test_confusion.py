@@ -122,8 +122,10 @@ def test_what_became_of_each_class() -> None:
     by_class = metric.by_class([0.5, 0.25, 0.5])
     assert list(by_class) == ["cat", "dog"]  # no cow anywhere
     assert by_class["cat"] == {
-        "threshold": "0.5", "boxes": 3, "right": 1, "taken for another": 1, "missed": 1, "false alarms": 1,
+        "threshold": "0.5", "boxes": 3, "right": 1, "taken for another": 1, "missed": 1,
+        "on another's box": 0, "false alarms": 1,
         "precision": 0.5, "recall": pytest.approx(1 / 3),
     }  # fmt: skip
     assert by_class["dog"]["recall"] is None
     assert by_class["dog"]["precision"] == 0
+    assert (by_class["dog"]["on another's box"], by_class["dog"]["false alarms"]) == (1, 0)

@@ -57,21 +57,49 @@ def test_boxes_go_to_their_images_and_keep_their_order(write: Write, truth: BoxT
 def test_file_names_decide_where_ids_were_made_up(write: Write, truth: BoxTable) -> None:
     truth = replace(truth, files=np.array(["val/a.jpg", "val/b.jpg", "val/c.jpg"]))
     shifted = [
-        entry(image_id=10, file_name="a.jpg"),
+        entry(image_id=10, file_name="a.png"),
         entry(image_id=20, file_name="photos/b.jpg", score=0.75),
     ]
     found = read_results(write(shifted), truth)
     assert [len(one) for one in found.predictions] == [1, 1, 0]
     assert found.predictions[1].scores.tolist() == [0.75]
-    assert any("matched by file_name" in reason for reason in found.problems)
+    assert "image numbers are not the truth's: matched by name" in found.problems
     same = read_results(write([entry(file_name="a.jpg")]), truth)
-    assert not any("file_name" in reason for reason in same.problems)
+    assert not any("matched by" in reason for reason in same.problems)
     partly = read_results(write([*shifted, entry()]), truth)  # not every entry tells: the ids stand
     assert [len(one) for one in partly.predictions] == [1, 1, 1]
-    twins = replace(truth, files=np.array(["x/a.jpg", "y/a.jpg", "c.jpg"]))  # no way to tell them apart
-    assert [len(one) for one in read_results(write(shifted), twins).predictions] == [0, 1, 1]
     with pytest.raises(ValueError, match="no image_id is one of the truth's"):
-        read_results(write([entry(image_id=30, file_name="other.jpg")]), truth)
+        read_results(write([entry(image_id=7, file_name="other.jpg")]), truth)
+
+
+def test_folders_tell_files_of_one_name_apart(write: Write, truth: BoxTable) -> None:
+    twins = replace(truth, files=np.array(["x/a.jpg", "y/a.jpg", "y/c.jpg"]))
+    rows = [
+        entry(image_id=20, file_name="set/x/a.jpg"),
+        entry(image_id=30, file_name="set/y/a.jpg", score=0.75),
+    ]
+    found = read_results(write(rows), twins)
+    assert [one.scores.tolist() for one in found.predictions] == [[0.5], [0.75], []]
+
+
+def test_ids_stand_where_the_names_are_unknown(write: Write, truth: BoxTable) -> None:
+    truth = replace(truth, files=np.array(["a.jpg", "b.jpg", "c.jpg"]))
+    rows = [
+        entry(file_name="renamed1.jpg", category_name="Katze"),
+        entry(file_name="b.jpg", category_name="cat"),
+    ]
+    found = read_results(write(rows), truth)
+    assert [len(one) for one in found.predictions] == [2, 0, 0]
+    assert "image names are not the truth's: matched by number" in found.problems
+    assert "category names are not the truth's: matched by number" in found.problems
+
+
+def test_class_names_decide_where_sets_number_their_classes_otherwise(write: Write, truth: BoxTable) -> None:
+    assert truth.class_names[:2] == ("cat", "dog")  # 1 and 5 here; elsewhere 5 is the cat
+    rows = [entry(category_id=5, category_name="cat"), entry(category_id=9, category_name="dog", score=0.75)]
+    found = read_results(write(rows), truth)
+    assert found.predictions[0].labels.tolist() == [0, 1]
+    assert "category numbers are not the truth's: matched by name" in found.problems
 
 
 def test_a_byte_order_mark_is_no_harm(write: Write, truth: BoxTable) -> None:

@@ -62,20 +62,13 @@ def test_anchor_order_is_that_of_the_predictors() -> None:
     assert raised == [first + 6 * cell + 5 for cell in range(3 * 3)]
 
 
-def test_ssd_512_starts_at_stride_8() -> None:
+def test_ssd_512_has_six_maps_from_32_to_1() -> None:
     body = MobileNetV1(alpha=0.25)
-    head = DetectionHead(body, NAMES, 512, features=["c3", "c4", "c5"], min_scale=0.1)
-    assert len(head.anchors) == 64**2 * 3 + (32**2 + 16**2 + 8**2 + 4**2 + 2**2 + 1) * 6
-    assert head.settings["features"] == ["c3", "c4", "c5"]
+    head = DetectionHead(body, NAMES, 512)
+    assert len(head.anchors) == 32**2 * 3 + (16**2 + 8**2 + 4**2 + 2**2 + 1) * 6
     with torch.no_grad():
         outputs = Network(body, {"detection": head}).eval()(torch.zeros(1, 3, 512, 512, dtype=torch.uint8))
     assert outputs["detection"]["logits"].shape == (1, len(head.anchors), 4)
-
-
-@pytest.mark.parametrize("features", [[], ["c4"], ["c3", "c5"], ["c5", "c4"], ["p3"]])
-def test_features_must_be_the_bodys_last_maps(features: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"task.head.features must be the last of .*'c3', 'c4', 'c5'.*got"):
-        make_head(features=features)
 
 
 def test_mirrored_outputs_decode_to_mirrored_boxes() -> None:

@@ -99,3 +99,17 @@ def test_a_model_folder_can_be_converted_again(cli: Cli, tmp_path: Path) -> None
     facts = json.loads((second / "model.json").read_text())["heads"]["detection"]
     assert (facts["class_names"], facts["category_ids"]) == (list("abcde"), [1, 2, 3, 4, 5])
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+
+
+def test_folded_norms_are_measured_before_they_train(
+    cli: Cli, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = f"backbone.weights={write_ssd(tmp_path / 'ssd.tflite')}"
+    words = ["train", "task=detection", f"data.root={tiny}", weights, *QUICK, "trainer.max_epochs=1"]
+    folder = cli(*words, "trainer.limit_train_batches=1")
+    assert "batch norms folded: their statistics are measured" in capsys.readouterr().out
+    facts = json.loads((folder / "model" / "model.json").read_text())
+    assert facts["body"]["bn_eps"] == 1e-3
+    assert np.isfinite(json.loads((folder / "results.json").read_text())["AP"])
+    with pytest.raises(ValueError, match=r"backbone\.bn_eps=0\.001 does not go with ssd\.tflite: .* folded"):
+        cli(*words, "backbone.bn_eps=0.001")

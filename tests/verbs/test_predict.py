@@ -210,7 +210,9 @@ def test_coco_results(
     assert list(content["image_ids"].values()) == ids
     rows = json.loads((folder / "coco_results.json").read_text())
     assert {row["image_id"] for row in rows} == set(ids)
-    assert {(row["image_id"], row["file_name"]) for row in rows} == set(zip(ids, names, strict=True))
+    files = [(tmp_path / "photos" / name).as_posix() for name in names]
+    assert {(row["image_id"], row["file_name"]) for row in rows} == set(zip(ids, files, strict=True))
+    assert all(row["category_id"] == IDS[NAMES.index(row["category_name"])] for row in rows)
     assert {row["category_id"] for row in rows} <= set(IDS)
     first = [row for row in rows if row["image_id"] == ids[0]]
     answers = content["images"][str(tmp_path / "photos" / names[0])]
