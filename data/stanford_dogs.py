@@ -77,10 +77,19 @@ def read_stanford_dogs(
 
 def _listed(file: Path) -> list[str]:
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         return [str(cell.item()) for cell in loadmat(file)["file_list"].ravel()]
-    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError, OSError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        NotImplementedError,
+        OSError,
+        MatReadError,
+    ) as error:
         raise ValueError(
             f"{file} is no list of Stanford Dogs: it has no readable file_list ({error})"
         ) from error

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mbapps.data.transforms import DetectionTransform, RandomIoUCrop, ZoomOut
+from mbapps.data.transforms import ClassificationTransform, DetectionTransform, RandomIoUCrop, ZoomOut
 from mbapps.images import GREY
 
 RED = (200, 30, 40)
@@ -126,3 +126,42 @@ def test_bad_transforms() -> None:
         RandomIoUCrop(max_aspect=0.5)
     with pytest.raises(ValueError, match="zoom_out_max must be >= 1"):
         ZoomOut(10, 0.0)
+
+
+def test_classification_crops_stay_within_their_area_and_shape() -> None:
+    ramp = np.stack(np.meshgrid(np.arange(120), np.arange(80)), axis=2)
+    image = np.concatenate([ramp, np.zeros((80, 120, 1))], axis=2).astype(np.uint8)
+    transform = ClassificationTransform(40, crop_min_area=0.25, crop_max_aspect=2.0, flip=0.0)
+    for seed in range(50):
+        square = transform(image, (0, 0, seed)).astype(float)
+        assert square.shape == (40, 40, 3)
+        width, height = (np.ptp(square[..., axis]) / (side - 1) for axis, side in ((0, 120), (1, 80)))
+        assert 0.2 < width * height <= 1
+        assert 0.4 < width / height < 2.3
+    assert (transform(image, (0, 1, 2)) == transform(image, (0, 1, 2))).all()
+    assert (transform(image, (0, 1, 2)) != transform(image, (0, 1, 3))).any()
+
+
+def test_no_augmentation_is_the_whole_image() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    assert (
+        ClassificationTransform(40, crop_min_area=1.0, crop_max_aspect=1.0, flip=0.0)(image, (0, 0, 0))
+        == image
+    ).all()
+    strong = ClassificationTransform(40, rotate=20, photometric=0.4, erase=1.0, vertical_flip=0.5)
+    assert strong(image, (0, 0, 0)).shape == (40, 40, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"flip": 2}, r"data\.augment\.flip is a probability in \[0, 1\], got 2"),
+        ({"crop_min_area": 0}, r"crop_min_area must be in \(0, 1\], got 0"),
+        ({"crop_max_aspect": 0.5}, r"crop_max_aspect must be >= 1, got 0\.5"),
+        ({"photometric": 1}, r"photometric must be in \[0, 1\), got 1"),
+        ({"rotate": 200}, r"rotate must be in \[0, 180\] degrees, got 200"),
+    ],
+)
+def test_bad_classification_settings(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ClassificationTransform(32, **settings)  # type: ignore[arg-type]

@@ -21,16 +21,39 @@ def make_task(**settings: object) -> Task:
 
 def test_no_decay_on_depthwise_filters_norms_and_biases() -> None:
     network = make_task().network
-    decayed, free = parameter_groups(network, 0.05)
-    assert decayed["weight_decay"] == 0.05
-    assert free["weight_decay"] == 0
+    groups = parameter_groups(network, 0.05, 0.01)
     by_id = {id(parameter): name for name, parameter in network.named_parameters()}
-    assert len(decayed["params"]) + len(free["params"]) == len(by_id)
-    for parameter in decayed["params"]:
+    assert sum(len(group["params"]) for group in groups) == len(by_id)
+    assert {group["weight_decay"] for group in groups} == {0.05, 0.0}
+    decayed = [parameter for group in groups if group["weight_decay"] for parameter in group["params"]]
+    free = [parameter for group in groups if not group["weight_decay"] for parameter in group["params"]]
+    for parameter in decayed:
         assert by_id[id(parameter)].endswith("weight")
         assert "depthwise" not in by_id[id(parameter)]
         assert "norm" not in by_id[id(parameter)]
-    assert any("depthwise.conv.weight" in by_id[id(parameter)] for parameter in free["params"])
+    assert any("depthwise.conv.weight" in by_id[id(parameter)] for parameter in free)
+
+
+def test_the_body_learns_at_its_own_share_of_the_rate() -> None:
+    network = make_task().network
+    groups = parameter_groups(network, 0.05, 0.01, body_lr=0.1)
+    assert [(group["body"], round(group["lr"], 6)) for group in groups] == [
+        (True, 0.001), (True, 0.001), (False, 0.01), (False, 0.01),
+    ]  # fmt: skip
+    body = {id(parameter) for parameter in network.body.parameters()}
+    for group in groups:
+        assert all((id(parameter) in body) == group["body"] for parameter in group["params"])
+
+
+def test_a_resting_body_keeps_its_statistics_and_its_rate() -> None:
+    task = make_task(freeze_epochs=1)
+    assert task.body_rests
+    task.train()
+    norms = [module for module in task.network.body.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert not any(norm.training for norm in norms)
+    late = warmup_cosine(warmup=5, total=50, start=20)
+    assert [late(step) for step in (0, 19, 20, 24)] == [0, 0, 0.2, 1.0]
+    assert late(50) == pytest.approx(0.01)
 
 
 def test_the_rate_rises_then_falls() -> None:
@@ -65,7 +88,7 @@ def test_frozen_blocks_do_not_learn_and_keep_their_statistics() -> None:
         assert all(parameter.requires_grad == (index >= 3) for parameter in stage.parameters())
         norms = [module for module in stage.modules() if isinstance(module, nn.BatchNorm2d)]
         assert all(norm.training == (index >= 3) for norm in norms)
-    assert sum(len(group["params"]) for group in parameter_groups(task.network, 0.1)) == sum(
+    assert sum(len(group["params"]) for group in parameter_groups(task.network, 0.1, 0.01)) == sum(
         parameter.requires_grad for parameter in task.network.parameters()
     )
 
@@ -85,6 +108,8 @@ def test_freeze_bn_keeps_the_bodys_statistics_only() -> None:
     [
         ({"optimizer": "adam"}, r"task.optimizer must be one of \['adamw', 'rmsprop', 'sgd'\], got 'adam'"),
         ({"lr": 0.0}, "task.lr must be > 0, got 0.0"),
+        ({"body_lr": 0.0}, r"task.body_lr must be in \(0, 1\], got 0.0"),
+        ({"freeze_epochs": -1}, "task.freeze_epochs must be >= 0, got -1"),
         ({"final_lr": 1.5}, r"task.final_lr must be in \[0, 1\], got 1.5"),
         ({"ema_decay": 1.0}, r"task.ema_decay must be in \[0, 1\), got 1.0"),
         ({"freeze_blocks": 15}, "task.freeze_blocks must be 0 to 14, got 15"),

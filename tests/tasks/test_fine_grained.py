@@ -57,6 +57,41 @@ def test_decode_gives_all_classes_where_there_are_fewer_than_top_k(body: MobileN
     assert answer.scores.sum() == pytest.approx(1)
 
 
+def test_the_glow_is_where_the_best_class_was_seen(body: MobileNetV1) -> None:
+    head = FineGrainedHead(body, NAMES)
+    channels = head.linear.in_features
+    maps = torch.zeros(1, channels, 4, 4)
+    maps[0, 0, 1, 2] = 3.0
+    with torch.no_grad():
+        head.linear.weight.zero_()
+        head.linear.weight[1, 0] = 1.0
+    outputs = head.eval()({"c5": maps})
+    (answer,) = head.decode(outputs, torch.tensor([[60, 60]]))
+    assert answer.labels[0] == 1
+    assert answer.heat is not None
+    assert answer.heat.argmax() == 1 * 4 + 2
+    mirrored = head.decode(head.mirror(outputs), torch.tensor([[60, 60]]))[0]
+    assert mirrored.heat is not None
+    assert mirrored.heat.argmax() == 1 * 4 + 1
+    assert "map" not in head.train()({"c5": maps})
+
+
+def test_temperature_divides_the_logits_and_multiplies_with_itself(body: MobileNetV1) -> None:
+    head = FineGrainedHead(body, NAMES, temperature=2.0)
+    logits = torch.tensor([[2.0, 0.0, -2.0]])
+    (answer,) = head.decode({"logits": logits}, torch.tensor([[8, 8]]))
+    assert answer.scores[0] == pytest.approx(float(torch.tensor([1.0, 0, -1]).softmax(0)[0]))
+    head.calibrate(SimpleNamespace(best_temperature=lambda: 1.5))
+    assert head.settings["temperature"] == 3.0
+
+
+def test_smoothed_labels_cost_more_when_it_is_sure(body: MobileNetV1) -> None:
+    batch = SimpleNamespace(labels=torch.tensor([2]))
+    sure = {"logits": torch.tensor([[0.0, 0, 20]])}
+    plain, smooth = (FineGrainedHead(body, NAMES, label_smoothing=share) for share in (0.0, 0.1))
+    assert plain.loss(sure, batch)["loss"] < 1e-3 < smooth.loss(sure, batch)["loss"]
+
+
 def test_settings_rebuild_the_head(body: MobileNetV1) -> None:
     head = FineGrainedHead(body, NAMES, 96, dropout=0.1, top_k=1)
     twin = FineGrainedHead(body, head.class_names, head.image_size, **head.settings)
@@ -70,6 +105,9 @@ def test_settings_rebuild_the_head(body: MobileNetV1) -> None:
     [
         ([], {}, "needs at least one class, got none"),
         (NAMES, {"dropout": 1.0}, r"task\.head\.dropout must be in \[0, 1\), got 1\.0"),
+        (NAMES, {"label_smoothing": 1.0}, r"task\.head\.label_smoothing must be in \[0, 1\), got 1\.0"),
+        (NAMES, {"central_crop": 0}, r"task\.head\.central_crop must be in \(0, 1\], got 0"),
+        (NAMES, {"temperature": 0}, r"task\.head\.temperature must be > 0, got 0"),
         (NAMES, {"top_k": 0}, r"task\.head\.top_k must be >= 1, got 0"),
     ],
 )
