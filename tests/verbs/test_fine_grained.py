@@ -54,7 +54,9 @@ def test_train_eval_and_predict(cli: Cli, words: list[str], stripes: Path) -> No
 
     model = f"model={folder / 'model'}"
     measured = cli("eval", model, *words[1:])
-    found = json.loads((measured / "results.json").read_text())  # of the whole set, which has no split folders
+    found = json.loads(
+        (measured / "results.json").read_text()
+    )  # of the whole set, which has no split folders
     assert found["images"] == 72
     assert found["top1"] > 0.8
     answers = cli("predict", model, f"source={stripes / 'down'}")
