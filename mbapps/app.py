@@ -33,6 +33,7 @@ FITTING = (
     "body_lr",
     "freeze_epochs",
     "freeze_blocks",
+    "freeze_body",
     "freeze_bn",
     "test_flip",
 )
