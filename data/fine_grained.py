@@ -175,7 +175,9 @@ class FineGrainedData(DataModule):
             if not 0 < fraction < 1:
                 raise ValueError(f"data.{part}_fraction must be in (0, 1), got {fraction}")
         if class_map and not class_names:
-            raise ValueError("data.class_map is for measuring a model: mbapps eval model=<folder> data.class_map=")
+            raise ValueError(
+                "data.class_map is for measuring a model: mbapps eval model=<folder> data.class_map="
+            )
         reader = ClassReader(self.root, format, box_crop, classes)
         named = {"train": train, "val": val, "test": test}
         if split:
@@ -183,7 +185,9 @@ class FineGrainedData(DataModule):
             if class_names and class_map:
                 table = map_classes(table, class_names, class_map)
             elif class_names:
-                table = as_classes(table, class_names, "the model, unless data.class_map= says which is which,")
+                table = as_classes(
+                    table, class_names, "the model, unless data.class_map= says which is which,"
+                )
             self.tables = {split: table}
         else:
             self.tables = read_class_splits(reader, named, fractions, seed)

@@ -44,7 +44,9 @@ class Pooling(pl.LightningModule):
     def predict_step(self, batch: Any, batch_idx: int) -> tuple[Any, list[Tensor]]:
         views = [batch.images, batch.images.flip(-1)] if self.mirror else [batch.images]
         pooled = [self.body(view)["c5"].mean(dim=(2, 3)).float().cpu() for view in views]
-        rest = {name: getattr(batch, name).cpu() for name in batch._fields if name not in ("images", "broken")}
+        rest = {
+            name: getattr(batch, name).cpu() for name in batch._fields if name not in ("images", "broken")
+        }
         return batch._replace(images=batch.images[:, :0].cpu(), **rest), pooled
 
 
@@ -62,7 +64,7 @@ def fitting_data(cfg: DictConfig, folder: Path, task: Any, data: Any) -> Iterato
     if not task.freeze_body:
         yield data
         return
-    flip = float((cfg.data.augment or {}).get("flip", 0.0))
+    flip = _flip(cfg)
     body = task.network.body
     pooled = {
         "train": _pool(cfg, folder, body, data, "train", mirror=flip > 0),
@@ -81,8 +83,12 @@ def fitting_data(cfg: DictConfig, folder: Path, task: Any, data: Any) -> Iterato
 
 def note(cfg: DictConfig) -> str:
     """What is to be said before it starts."""
-    others = "the mirror image stays of data.augment" if (cfg.data.augment or {}).get("flip") else ""
-    return f"task.freeze_body=true: each image is seen once, in the middle; {others or 'data.augment has no part in it'}"
+    used = "only flip of data.augment has a part in it" if _flip(cfg) else "data.augment has no part in it"
+    return f"task.freeze_body=true: the body sees each image once, uncropped by chance; {used}"
+
+
+def _flip(cfg: DictConfig) -> float:
+    return float((cfg.data.augment or {}).get("flip", 0.0))
 
 
 def _pool(cfg: DictConfig, folder: Path, body: nn.Module, data: Any, split: str, *, mirror: bool) -> Pooled:

@@ -41,7 +41,7 @@ class Task(pl.LightningModule):
     Args:
         network: the body and its head.
         metric: makes a metric of a split's truth.
-        monitor: the validation number that picks the best epoch, higher is better.
+        monitor: the validation number that picks the best epoch, the highest, or with a minus before it the lowest.
         optimizer: "adamw", "sgd" or "rmsprop".
         lr: peak learning rate, > 0, for the batch size it was chosen with.
         weight_decay: on all weights but depthwise filters, norms and biases.
@@ -97,8 +97,8 @@ class Task(pl.LightningModule):
         (self.head_name,) = network.heads
         if freeze_body and not getattr(self.head, "POOLED", False):
             raise ValueError(
-                f"task.freeze_body=true is for heads on pooled features, whose images can be seen once and for all; the "
-                f"{self.head_name} head sees the maps: set task.freeze_blocks={len(stages)}"
+                f"task.freeze_body=true is for heads on pooled features, which are computed once; the {self.head_name} "
+                f"head sees whole maps: set task.freeze_blocks={len(stages)}"
             )
         self.make_metric = metric
         self.monitor = monitor

@@ -95,7 +95,9 @@ class FineGrainedHead(nn.Module):
         heats: Any = [None] * len(logits)
         if "map" in outputs:
             best = self.linear.weight[logits.argmax(dim=1)].float()  # [B, C]
-            heat = torch.einsum("bchw,bc->bhw", outputs["map"].float(), best).float()  # autocast would halve it
+            heat = torch.einsum(
+                "bchw,bc->bhw", outputs["map"].float(), best
+            ).float()  # autocast would halve it
             low, high = heat.amin(dim=(1, 2), keepdim=True), heat.amax(dim=(1, 2), keepdim=True)
             heats = ((heat - low) / (high - low).clamp(min=1e-6)).cpu().numpy()
         margin = (1 - self.settings["central_crop"]) / 2

@@ -60,7 +60,9 @@ class ClassificationMetric:
             undefined = dict.fromkeys(("mean_class_accuracy", "ece", "nll", *_by_class(names)), math.nan)
             return {"top1": math.nan, **top5, **undefined}
         own = logits[np.arange(len(labels)), labels][:, None]
-        earlier = np.arange(len(names)) < labels[:, None]  # of equal ones the first is the answer, as argmax has it
+        earlier = (
+            np.arange(len(names)) < labels[:, None]
+        )  # of equal ones the first is the answer, as argmax has it
         rank = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
         hits = rank == 0
         count = np.bincount(labels, minlength=len(names))
