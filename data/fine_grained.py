@@ -157,7 +157,7 @@ class FineGrainedData(DataModule):
         class_names: Sequence[str] | None = None,
         split: str | None = None,
         num_classes: int | None = None,
-        batch_size: int = 32,
+        batch_size: int = 16,
         num_workers: int | None = None,
         seed: int = 0,
         max_broken: float = 0.01,

@@ -24,9 +24,11 @@ from .synthetic import (
 
 VERSION = 1  # raise it when the pictures change
 SIDE = 128  # px of a picture
-PERIOD = (7.0, 11.0)  # px: what repeats does so at this distance, whatever the class
-CONTRAST = (0.3, 0.7)  # of the texture, as a share of the thing's own brightness
-WARP = 4.0  # px by which the surface is bent
+PERIOD = (9.0, 13.0)  # px: what repeats does so at this distance, whatever the class
+CONTRAST = (0.7, 1.2)  # of the texture, as a share of the thing's own brightness
+TURN = 0.5  # radians to either side
+RADIUS = (0.38, 0.52)  # of a thing, as a share of the side
+WARP = 3.0  # px by which the surface is bent
 COVERED = 0.3  # share of pictures in which something plain hides a part
 
 Texture = Callable[
@@ -102,7 +104,7 @@ def render_texture(seed: int, split: str, label: int, index: int) -> Image:
     canvas = background(rng, SIDE, SIDE)
     rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
     height = noise(rng, (4, 4), SIDE, SIDE)  # the bumps of the surface
-    turn, period = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(*np.log(PERIOD)))
+    turn, period = rng.uniform(-TURN, TURN), np.exp(rng.uniform(*np.log(PERIOD)))
     tilt = 1 + rng.uniform(-0.2, 0.2) * (rows + columns) / SIDE
     x = columns * tilt + WARP * height + rng.uniform(0, 999)
     y = rows * tilt + WARP * noise(rng, (4, 4), SIDE, SIDE) + rng.uniform(0, 999)
@@ -114,7 +116,7 @@ def render_texture(seed: int, split: str, label: int, index: int) -> Image:
     texture = (texture - texture.mean()) / max(float(texture.std()), 1e-3)
     light = 1 + 0.15 * height + rng.uniform(*CONTRAST) * 0.5 * texture
     surface = colour(rng, 0.9) * light[..., None].astype(np.float32)
-    cover = cv2.GaussianBlur(_blob(rng, rng.uniform(0.33, 0.48)), (0, 0), 1.2)[..., None]
+    cover = cv2.GaussianBlur(_blob(rng, rng.uniform(*RADIUS)), (0, 0), 1.2)[..., None]
     canvas = canvas + (surface.astype(np.float32) - canvas) * cover
     if rng.random() < COVERED:
         plain = cv2.GaussianBlur(_blob(rng, rng.uniform(0.1, 0.2)), (0, 0), 1.0)[..., None]

@@ -210,7 +210,7 @@ class ClassificationTransform:
         self,
         size: int,
         *,
-        crop_min_area: float = 0.35,
+        crop_min_area: float = 0.6,
         crop_max_aspect: float = 1.33,
         flip: float = 0.5,
         vertical_flip: float = 0.0,
