@@ -15,6 +15,7 @@ from .boxes import tell
 from .class_splits import only_classes
 
 BY_NAME = "names"
+LOWER = "any case: "  # before the keys of names without their case
 
 
 def map_classes(table: LabelTable, model_names: Sequence[str], class_map: str) -> LabelTable:
@@ -23,7 +24,8 @@ def map_classes(table: LabelTable, model_names: Sequence[str], class_map: str) -
     Args:
         table: its classes keep their own names.
         model_names: the model's classes. One may have several names with commas between, as ImageNet's have.
-        class_map: "names" matches by any name, case, underscores, hyphens and spaces aside. Else a text file with
+        class_map: "names" matches by any name, underscores, hyphens and spaces aside, and case too unless it decides
+            ("Cardigan" is ImageNet's dog, "cardigan" its garment). Else a text file with
             a line `data name<TAB>model class` for each class; images of classes without a line are left out.
 
     Raises:
@@ -49,22 +51,22 @@ def map_classes(table: LabelTable, model_names: Sequence[str], class_map: str) -
 
 
 def _columns(model_names: Sequence[str]) -> Mapping[str, Sequence[int]]:
-    """Columns by bare name; a whole name goes before a part of one: "collie" is not "Border collie, collie dog"."""
-    whole: dict[str, dict[int, None]] = {}
-    parts: dict[str, dict[int, None]] = {}
-    for column, name in enumerate(model_names):
-        whole.setdefault(_bare(name), {})[column] = None
-        for part in name.split(","):
-            parts.setdefault(_bare(part), {})[column] = None
-    return {name: list(found) for name, found in {**parts, **whole}.items()}
+    """Columns by each bare name, in its own case and in lower case."""
+    found: dict[str, dict[int, None]] = {}
+    for column, names in enumerate(model_names):
+        for name in map(_bare, names.split(",")):
+            for key in (name, LOWER + name.casefold()):
+                found.setdefault(key, {})[column] = None
+    return {name: list(columns) for name, columns in found.items()}
 
 
 def _bare(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).casefold()
+    return re.sub(r"[\s_-]+", "", name)
 
 
 def _one(columns: Mapping[str, Sequence[int]], name: str, theirs: str) -> int:
-    found = columns.get(_bare(theirs), ())
+    bare = _bare(theirs.partition(",")[0])  # a file may give all names of a class
+    found = columns.get(bare) or columns.get(LOWER + bare.casefold(), ())
     if len(found) != 1:
         how = "is none of the model's" if not found else f"may be any of {len(found)} of the model's"
         raise ValueError(
@@ -81,8 +83,8 @@ def _read_map(file: Path, table: LabelTable) -> dict[str, str]:
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
-        name, tab, theirs = (part.strip() for part in line.partition("\t"))
-        if not (tab and name and theirs):
+        name, _, theirs = (part.strip() for part in line.partition("\t"))
+        if not (name and theirs):
             raise ValueError(f"{file}:{number} must be `data name<TAB>model class`, got {line!r}")
         if name in pairs:
             raise ValueError(f"{file}:{number} names {name!r} again")

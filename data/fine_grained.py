@@ -256,6 +256,7 @@ class FineGrainedData(DataModule):
         for table in self.tables.values():
             digest.update("\n".join(table.files.tolist()).encode())
             digest.update(table.labels.tobytes())
+            digest.update(b"" if table.crops is None else table.crops.tobytes())
         return {
             "name": self.root.name,
             "licence": licence(self.root),

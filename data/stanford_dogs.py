@@ -6,6 +6,7 @@ train on and 8,580 to test.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -72,10 +73,14 @@ def read_stanford_dogs(root: Path, file: Path, *, box_crop: bool = False) -> Lab
 
 def _listed(file: Path) -> list[str]:
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         return [str(cell.item()) for cell in loadmat(file)["file_list"].ravel()]
-    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError, OSError) as error:
+    except (  # what scipy says of damage depends on where it is
+        MatReadError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, OSError, EOFError,
+        zlib.error,
+    ) as error:  # fmt: skip
         raise ValueError(
             f"{file} is no list of Stanford Dogs: it has no readable file_list ({error})"
         ) from error
