@@ -65,18 +65,25 @@ def test_a_file_of_pairs(tmp_path: Path) -> None:
 
 
 def test_names_that_do_not_match() -> None:
-    with pytest.raises(ValueError, match=r"the class 'tulip' is none of the model's, so 'tulip' .* data\.class_map="):
+    with pytest.raises(
+        ValueError, match=r"the class 'tulip' is none of the model's, so 'tulip' .* data\.class_map="
+    ):
         map_classes(make_table("collie", "tulip"), IMAGENET, "names")
     with pytest.raises(ValueError, match="the class 'Crane' may be any of 2 of the model's"):
         map_classes(make_table("Crane"), IMAGENET, "names")
-    with pytest.raises(ValueError, match="takes several classes for the same one of the model: Peke, pekingese$"):
+    with pytest.raises(
+        ValueError, match="takes several classes for the same one of the model: Peke, pekingese$"
+    ):
         map_classes(make_table("Peke", "collie", "pekingese"), IMAGENET, "names")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("collie\tcollie\npeke Pekinese\n", r"map\.txt:2 must be `data name<TAB>model class`, got 'peke Pekinese'"),
+        (
+            "collie\tcollie\npeke Pekinese\n",
+            r"map\.txt:2 must be `data name<TAB>model class`, got 'peke Pekinese'",
+        ),
         ("collie\t\n", r"map\.txt:1 must be"),
         ("collie\tcollie\ncollie\tShih-Tzu\n", r"map\.txt:2 names 'collie' again"),
         ("tulip\tcollie\n", r"map\.txt names tulip, but the data's classes are collie, peke"),
@@ -92,5 +99,7 @@ def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_no_file() -> None:
-    with pytest.raises(FileNotFoundError, match='no file at data.class_map=nope; it is a text file, or "names"'):
+    with pytest.raises(
+        FileNotFoundError, match='no file at data.class_map=nope; it is a text file, or "names"'
+    ):
         map_classes(make_table("collie"), IMAGENET, "nope")

@@ -31,7 +31,9 @@ def make_table(*labels: int, names: tuple[str, ...] = ("a", "b", "c")) -> LabelT
 
 
 def test_found_splits_are_read(tmp_path: Path) -> None:
-    root = write_files(tmp_path, pictures(*(f"{split}/{name}" for split in SPLITS for name in ("cat", "dog"))))
+    root = write_files(
+        tmp_path, pictures(*(f"{split}/{name}" for split in SPLITS for name in ("cat", "dog")))
+    )
     tables = read_class_splits(ClassReader(root, None), NOTHING, TENTHS, 0)
     assert list(tables) == list(SPLITS)
     assert all(len(table) == 8 for table in tables.values())
@@ -64,12 +66,16 @@ def test_splits_may_be_named(tmp_path: Path) -> None:
     named = {"train": "web", "val": "clean", "test": str(elsewhere)}
     tables = read_class_splits(ClassReader(root, None), named, TENTHS, 0)
     assert [tables[split].folder for split in SPLITS] == [root / "web", root / "clean", elsewhere]
-    with pytest.raises(FileNotFoundError, match=r"'weeb' is neither a split of .*, which has all, nor a folder"):
+    with pytest.raises(
+        FileNotFoundError, match=r"'weeb' is neither a split of .*, which has all, nor a folder"
+    ):
         read_class_splits(ClassReader(root, None), {**named, "train": "weeb"}, TENTHS, 0)
 
 
 def test_classes_match_by_name_whatever_their_order(tmp_path: Path) -> None:
-    root = write_files(tmp_path, pictures("train/ape", "train/cat", "train/dog", "val/dog", "test/cat", "test/dog"))
+    root = write_files(
+        tmp_path, pictures("train/ape", "train/cat", "train/dog", "val/dog", "test/cat", "test/dog")
+    )
     tables = read_class_splits(ClassReader(root, None), NOTHING, TENTHS, 0)
     assert all(table.class_names == ("ape", "cat", "dog") for table in tables.values())
     assert tables["val"].labels.tolist() == [2] * 4
@@ -78,7 +84,9 @@ def test_classes_match_by_name_whatever_their_order(tmp_path: Path) -> None:
 
 def test_a_class_that_was_not_learned(tmp_path: Path) -> None:
     root = write_files(tmp_path, pictures("train/cat", "train/dog", "test/cat", "test/eel", "test/fox"))
-    message = r"/test holds classes that the training images in 'train' does not have: eel, fox; it has cat, dog"
+    message = (
+        r"/test holds classes that the training images in 'train' does not have: eel, fox; it has cat, dog"
+    )
     with pytest.raises(ValueError, match=message):
         read_class_splits(ClassReader(root, None), NOTHING, TENTHS, 0)
 
@@ -97,7 +105,9 @@ def test_a_class_too_small_to_be_cut(tmp_path: Path) -> None:
 
 def test_no_training_split(tmp_path: Path) -> None:
     root = write_files(tmp_path, pictures("val/cat", "test/cat"))
-    with pytest.raises(FileNotFoundError, match=r"no training split in data\.root=.*, only test, val; name one with"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no training split in data\.root=.*, only test, val; name one with"
+    ):
         read_class_splits(ClassReader(root, None), NOTHING, TENTHS, 0)
 
 
@@ -105,7 +115,9 @@ def test_one_split_alone(tmp_path: Path) -> None:
     root = write_files(tmp_path / "split", pictures("train/cat", "test/cat"))
     assert len(read_class_split(ClassReader(root, None), "test", None)) == 4
     assert read_class_split(ClassReader(root, None), "test", "train").folder == root / "train"
-    with pytest.raises(FileNotFoundError, match=r"no val split in data\.root=.*, only test, train; name one with data"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no val split in data\.root=.*, only test, train; name one with data"
+    ):
         read_class_split(ClassReader(root, None), "val", None)
     whole = write_files(tmp_path / "whole", pictures("cat", "dog"))
     table = read_class_split(ClassReader(whole, None), "test", None)
@@ -115,9 +127,13 @@ def test_one_split_alone(tmp_path: Path) -> None:
 
 def test_refusals_of_the_reader(tmp_path: Path) -> None:
     root = write_files(tmp_path / "set", pictures("cat"))
-    with pytest.raises(ValueError, match=r"data\.format must be one of \['image_folder', 'stanford_dogs'\], got 'coco'"):
+    with pytest.raises(
+        ValueError, match=r"data\.format must be one of \['image_folder', 'stanford_dogs'\], got 'coco'"
+    ):
         ClassReader(root, "coco")
-    with pytest.raises(FileNotFoundError, match=r"no Stanford Dogs in data\.root=.*: it needs Images/ and train_list"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no Stanford Dogs in data\.root=.*: it needs Images/ and train_list"
+    ):
         ClassReader(root, "stanford_dogs")
     with pytest.raises(ValueError, match=r"data\.box_crop=true needs boxes: only Stanford Dogs has them"):
         ClassReader(root, None, box_crop=True)

@@ -75,5 +75,7 @@ def test_split_folders_are_told_by_their_names(
 def test_two_folders_of_one_split(tmp_path: Path) -> None:
     for name in ("val", "valid"):
         (tmp_path / name).mkdir()
-    with pytest.raises(ValueError, match=r"/val and .*/valid are both of the split 'val'; name one with data\.val="):
+    with pytest.raises(
+        ValueError, match=r"/val and .*/valid are both of the split 'val'; name one with data\.val="
+    ):
         class_folders(tmp_path)

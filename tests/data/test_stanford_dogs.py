@@ -97,19 +97,28 @@ def test_an_image_without_a_box_is_taken_whole_and_told(dogs: Path, content: str
 
 @pytest.mark.parametrize(
     ("box", "shape"),
-    [((50, 30, 90, 90), (10, 10)), ((-5, -5, 10, 20), (20, 10)), ((70, 0, 90, 9), (40, 60)), ((9, 9, 5, 20), (40, 60))],
+    [
+        ((50, 30, 90, 90), (10, 10)),
+        ((-5, -5, 10, 20), (20, 10)),
+        ((70, 0, 90, 9), (40, 60)),
+        ((9, 9, 5, 20), (40, 60)),
+    ],
 )
 def test_boxes_outside_are_cut_and_empty_ones_are_the_whole_image(
     dogs: Path, box: tuple[int, ...], shape: tuple[int, int]
 ) -> None:
-    (dogs / "Annotation" / f"{CHIHUAHUA}/n02085620_2").write_text(f"<annotation>{BOX.format(*box)}</annotation>")
+    (dogs / "Annotation" / f"{CHIHUAHUA}/n02085620_2").write_text(
+        f"<annotation>{BOX.format(*box)}</annotation>"
+    )
     table = read_stanford_dogs(dogs, dogs / "test_list.mat", box_crop=True)
     assert read_row(table, 1).shape[:2] == shape
 
 
 def test_boxes_need_their_folder(dogs: Path) -> None:
     (dogs / "Annotation").rename(dogs / "boxes")
-    with pytest.raises(FileNotFoundError, match=r"data\.box_crop=true needs the boxes in .*Annotation, which is not"):
+    with pytest.raises(
+        FileNotFoundError, match=r"data\.box_crop=true needs the boxes in .*Annotation, which is not"
+    ):
         read_stanford_dogs(dogs, dogs / "train_list.mat", box_crop=True)
 
 
@@ -120,7 +129,9 @@ def test_listed_images_that_are_missing(dogs: Path) -> None:
     assert len(table) == 3
     assert table.problems == {"listed image not found": [gone]}
     write_list(dogs / "train_list.mat", [gone])
-    with pytest.raises(FileNotFoundError, match=r"none of the images that .*train_list\.mat lists is in .*Images"):
+    with pytest.raises(
+        FileNotFoundError, match=r"none of the images that .*train_list\.mat lists is in .*Images"
+    ):
         read_stanford_dogs(dogs, dogs / "train_list.mat")
 
 
@@ -133,7 +144,9 @@ def test_a_damaged_list(dogs: Path, damage: str) -> None:
         savemat(path, {"labels": np.ones(3)})
     else:
         path.write_text("n02085620-Chihuahua/a.jpg\n" if damage == "text" else "")
-    with pytest.raises(ValueError, match=r"train_list\.mat is no list of Stanford Dogs: it has no readable file_list"):
+    with pytest.raises(
+        ValueError, match=r"train_list\.mat is no list of Stanford Dogs: it has no readable file_list"
+    ):
         read_stanford_dogs(dogs, path)
 
 
