@@ -72,7 +72,9 @@ def curves(metrics_csv: str | Path) -> Figure:
         if name in ("epoch", "step") or not np.isfinite(values).any():
             continue
         if name.startswith("lr"):  # "lr-AdamW/body" where parameters learn in groups, most of them alike
-            alike = (np.array_equal(values, columns[other], equal_nan=True) for other in groups["learning rate"])
+            alike = (
+                np.array_equal(values, columns[other], equal_nan=True) for other in groups["learning rate"]
+            )
             if not any(alike):
                 groups["learning rate"].append(name)
         elif "/" in name:

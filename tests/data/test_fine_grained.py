@@ -156,7 +156,9 @@ def test_a_model_is_measured_among_all_its_classes(root: Path) -> None:
     data = make(root, split="test", class_names=["dog", "eel", "cat"])
     assert data.class_names == ("dog", "eel", "cat")
     assert sorted(set(data.tables["test"].labels.tolist())) == [0, 2]
-    message = r"holds classes that the model, unless data\.class_map= says which is which, does not have: dog; it has cat"
+    message = (
+        r"classes that the model, unless data\.class_map= says which is which, does not have: dog; it has cat"
+    )
     with pytest.raises(ValueError, match=message):
         make(root, split="test", class_names=["cat", "eel"])
 

@@ -48,7 +48,7 @@ def test_neither_colour_nor_size_tells_the_class(pictures: np.ndarray) -> None:
 
 
 def test_small_grey_pictures_do_not_tell_the_class(pictures: np.ndarray) -> None:
-    """The nearest of 30 neighbours' class, by pixels of shrunken pictures, is right hardly more often than by chance."""
+    """The nearest neighbour, by pixels of shrunken pictures, is of the right class hardly more often than by chance."""
     small = (
         pictures.mean(axis=4).reshape(*pictures.shape[:2], 16, SIDE // 16, 16, SIDE // 16).mean(axis=(3, 5))
     )
