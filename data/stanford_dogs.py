@@ -36,7 +36,7 @@ def dogs_lists(root: Path) -> dict[str, Path]:
 def read_stanford_dogs(root: Path, file: Path, *, box_crop: bool = False) -> LabelTable:
     """Read one list; a breed is named as its folder without the WordNet number, "n02085620-Chihuahua" -> "Chihuahua".
 
-    Breeds are those of the list, sorted by their folders.
+    Breeds are those of the list, sorted by name, as folders of classes are.
 
     Args:
         root: holds `Images/` and, for `box_crop`, `Annotation/`.
@@ -59,7 +59,7 @@ def read_stanford_dogs(root: Path, file: Path, *, box_crop: bool = False) -> Lab
     if not names:
         raise FileNotFoundError(f"none of the images that {file} lists is in {root / 'Images'}")
     folders = sorted({_folder(name) for name in names})
-    breeds = tuple(dict.fromkeys(_breed(folder) for folder in folders))
+    breeds = tuple(sorted({_breed(folder) for folder in folders}))
     number = {folder: breeds.index(_breed(folder)) for folder in folders}
     return LabelTable(
         folder=root / "Images",

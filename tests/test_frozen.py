@@ -15,11 +15,6 @@ from mbapps.models.folder import read_tensors
 WORDS = ("train", "task=fine_grained", *QUICK, "trainer.max_epochs=3", "task.lr=0.1")
 
 
-@pytest.fixture(scope="module")
-def textures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_textures(tmp_path_factory.mktemp("textures") / "set", train=32, val=16, test=16)
-
-
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     return read_tensors(folder / "model" / "model.safetensors")
 

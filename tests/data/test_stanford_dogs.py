@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import write_files
 from PIL import Image
 from scipy.io import savemat
 
 from mbapps.data.fine_grained import FineGrainedData, read_row
+from mbapps.data.image_folder import read_image_folder
 from mbapps.data.stanford_dogs import dogs_lists, read_stanford_dogs
 
 CHIHUAHUA, TERRIER = "n02085620-Chihuahua", "n02105056-black-and-tan_coonhound"
@@ -62,7 +64,7 @@ def test_lists_are_found_where_the_archives_put_them(dogs: Path, lists: str) -> 
 
 def test_breeds_are_named_without_their_numbers(dogs: Path) -> None:
     table = read_stanford_dogs(dogs, dogs / "train_list.mat")
-    assert list(table.class_names) == NAMES  # by folder, so by WordNet number
+    assert list(table.class_names) == NAMES  # sorted as Python sorts
     assert table.labels.tolist() == [1, 1, 0, 0]  # in the order of the list
     assert table.files[0] == f"{TERRIER}/n02105056_0.jpg"
     assert table.crops is None
@@ -159,3 +161,12 @@ def test_the_data_module_cuts_validation_from_train(dogs: Path) -> None:
     assert batch.sizes.tolist() == [[25, 20]] * 2
     assert batch.images.min() > 230
     assert cropped.lineage()["fingerprint"] != data.lineage()["fingerprint"]
+
+
+def test_the_second_step_of_the_paper_finds_the_classes_of_the_first(dogs: Path, tmp_path: Path) -> None:
+    """Breeds are numbered as in folders named after them, whatever their WordNet numbers."""
+    (dogs / "Images" / TERRIER).rename(dogs / "Images" / "n01000000-black-and-tan_coonhound")
+    number = "n01000000-black-and-tan_coonhound/n02105056_0.jpg"
+    write_list(dogs / "train_list.mat", [number, f"{CHIHUAHUA}/n02085620_0.jpg"])
+    web = write_files(tmp_path / "web", {f"{name}/1.png": None for name in NAMES})
+    assert read_stanford_dogs(dogs, dogs / "train_list.mat").class_names == read_image_folder(web).class_names

@@ -12,7 +12,7 @@ import torch
 from conftest import QUICK, Cli
 
 import mbapps
-from mbapps.data.synthetic_textures import CLASS_NAMES, write_textures
+from mbapps.data.synthetic_textures import CLASS_NAMES
 
 WORDS = ("task=fine_grained", *QUICK)
 
@@ -25,11 +25,6 @@ def body_of(folder: Path) -> dict[str, torch.Tensor]:
     """The body after the last epoch, which need not be the best one."""
     state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     return {key: value for key, value in state.items() if ".body." in key}
-
-
-@pytest.fixture(scope="module")
-def textures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_textures(tmp_path_factory.mktemp("textures") / "set", train=32, val=16, test=16)
 
 
 @pytest.fixture
@@ -84,7 +79,13 @@ def test_predict_tells_and_draws_the_best_classes(trained: Path, textures: Path,
 
 
 def test_only_the_head_learns_in_the_first_epochs(cli: Cli, textures: Path) -> None:
-    words = [*WORDS, f"data.root={textures}", "task.ema_decay=0", "trainer.max_epochs=2"]
+    words = [
+        *WORDS,
+        f"data.root={textures}",
+        "task.ema_decay=0",
+        "trainer.max_epochs=2",
+        "trainer.log_every_n_steps=1",
+    ]
     rested, woken = (
         cli("train", *words, f"task.freeze_epochs={epochs}", "task.body_lr=0.5") for epochs in (2, 1)
     )
