@@ -91,6 +91,16 @@ class DataModule(pl.LightningDataModule, ABC):
     def test_dataloader(self) -> DataLoader[Any]:
         return self._loader("test")
 
+    def views(self, split: str) -> Dataset[Any]:
+        """Samples of one split as validation sees them, for bodies that see each image once."""
+        raise ValueError(f"{type(self).__name__} shows no images but augmented ones")
+
+    def view_loader(self, split: str) -> DataLoader[Any]:
+        """Batches of `views`, each image once, in every process alike."""
+        dataset = self.views(split)
+        sampler = EpochSampler(len(dataset), seed=self.seed, shuffle=False)  # type: ignore[arg-type]
+        return self._batches(dataset, sampler, drop_last=False)
+
     def _loader(self, split: str) -> DataLoader[Any]:
         dataset = self.dataset(split)
         count = len(dataset)  # type: ignore[arg-type]
@@ -101,13 +111,17 @@ class DataModule(pl.LightningDataModule, ABC):
             rank=trainer.global_rank if trainer else 0, world_size=trainer.world_size if trainer else 1,
             repeats=self.repeats() if training else None,
         )  # fmt: skip
+        drop_last = training and len(sampler) > self.batch_size  # a last batch of one upsets batch norm
+        return self._batches(dataset, sampler, drop_last=drop_last)
+
+    def _batches(self, dataset: Dataset[Any], sampler: EpochSampler, *, drop_last: bool) -> DataLoader[Any]:
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
             collate_fn=self.collate,
             num_workers=self.num_workers,
-            drop_last=training and len(sampler) > self.batch_size,  # a last batch of one upsets batch norm
+            drop_last=drop_last,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
             worker_init_fn=_start_worker,

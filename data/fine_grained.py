@@ -16,7 +16,8 @@ from mbapps.images import BrokenImageError, UInt8Image, central_view, read_image
 from mbapps.predictions import Classification
 
 from .base import DataModule, stack_images
-from .class_splits import ClassReader, read_class_split, read_class_splits
+from .class_map import map_classes
+from .class_splits import ClassReader, as_classes, read_class_split, read_class_splits
 from .splits import SPLITS, licence
 from .synthetic import synthetic_root
 from .transforms import ClassificationTransform
@@ -125,8 +126,11 @@ class FineGrainedData(DataModule):
         image_size: side of the square input, px.
         central_crop: share of each side seen in validation and test.
         box_crop: let only the object's box count (Stanford Dogs).
+        classes: the only ones to be read, by name, in this order; None reads all.
+        class_map: measures a model on a set that names its classes differently: "names" or a file, as in `map_classes`.
+            Only the model's classes that are mapped then compete.
         augment: arguments of ClassificationTransform, or None for none.
-        class_names: of a model to be measured; the set's classes must be among them by name.
+        class_names: of a model to be measured; the set's classes must be among them by name, and all of them compete.
         split: the only one to be read, as measuring needs it; None reads all three.
         num_classes: not used with data; it serves `info` where there are none.
         batch_size, num_workers, seed, max_broken: as in DataModule.
@@ -147,11 +151,13 @@ class FineGrainedData(DataModule):
         test_fraction: float = 0.1,
         central_crop: float = 0.875,
         box_crop: bool = False,
+        classes: Sequence[str] | None = None,
+        class_map: str | None = None,
         augment: Mapping[str, Any] | None = None,
         class_names: Sequence[str] | None = None,
         split: str | None = None,
         num_classes: int | None = None,
-        batch_size: int = 32,
+        batch_size: int = 16,
         num_workers: int | None = None,
         seed: int = 0,
         max_broken: float = 0.01,
@@ -168,13 +174,24 @@ class FineGrainedData(DataModule):
         for part, fraction in fractions.items():
             if not 0 < fraction < 1:
                 raise ValueError(f"data.{part}_fraction must be in (0, 1), got {fraction}")
-        reader = ClassReader(self.root, format, box_crop)
+        if class_map and not class_names:
+            raise ValueError(
+                "data.class_map is for measuring a model: mbapps eval model=<folder> data.class_map="
+            )
+        reader = ClassReader(self.root, format, box_crop, classes)
         named = {"train": train, "val": val, "test": test}
         if split:
-            self.tables = {split: read_class_split(reader, split, named[split], class_names)}
+            table = read_class_split(reader, split, named[split])
+            if class_names and class_map:
+                table = map_classes(table, class_names, class_map)
+            elif class_names:
+                table = as_classes(
+                    table, class_names, "the model, unless data.class_map= says which is which,"
+                )
+            self.tables = {split: table}
         else:
-            self.tables = read_class_splits(reader, named, fractions, seed, class_names)
-        self.class_names = tuple(class_names) if class_names else next(iter(self.tables.values())).class_names
+            self.tables = read_class_splits(reader, named, fractions, seed)
+        self.class_names = next(iter(self.tables.values())).class_names
         if len(self.class_names) < 2:
             raise ValueError(
                 f"{self.root} has one class only, {self.class_names[0]!r}: there is nothing to tell apart"
@@ -194,6 +211,9 @@ class FineGrainedData(DataModule):
         return ClassificationDataset(
             self.tables[split], self.image_size, self.central_crop, transform, self.seed
         )
+
+    def views(self, split: str) -> ClassificationDataset:
+        return ClassificationDataset(self.tables[split], self.image_size, self.central_crop, None, self.seed)
 
     def truth(self, split: str) -> LabelTable:
         return self.tables[split]
@@ -236,6 +256,7 @@ class FineGrainedData(DataModule):
         for table in self.tables.values():
             digest.update("\n".join(table.files.tolist()).encode())
             digest.update(table.labels.tobytes())
+            digest.update(b"" if table.crops is None else table.crops.tobytes())
         return {
             "name": self.root.name,
             "licence": licence(self.root),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,44 +42,31 @@ def class_folders(root: Path) -> dict[str, Path]:
     return found
 
 
-def read_image_folder(folder: Path, class_names: Sequence[str] | None = None) -> LabelTable:
+def read_image_folder(folder: Path) -> LabelTable:
     """Read a folder of class folders; a class's images may lie deeper, and other files are passed over.
 
-    Args:
-        folder: holds a folder per class.
-        class_names: the classes and their order; None takes the folders that hold images, sorted.
+    Classes are the folders that hold images, sorted by name.
 
     Raises:
         FileNotFoundError: there is no such folder, or no image in any class.
-        ValueError: a folder with images is none of `class_names`.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of classes at {folder}")
     found = {path.name: sorted(_images(path, folder)) for path in _folders(folder)}
     problems: dict[str, list[str]] = {}
-    tell(
-        problems,
-        "class folder without images",
-        [str(folder / name) for name, files in found.items() if not files],
-    )
-    present = [name for name, files in found.items() if files]
-    if not present:
+    empty = [str(folder / name) for name, files in found.items() if not files]
+    tell(problems, "class folder without images: left out", empty)
+    names = [name for name, files in found.items() if files]
+    if not names:
         raise FileNotFoundError(
             f"no images in {folder}/<class>/: a class is a folder, named after it, with its images"
         )
-    names = tuple(class_names) if class_names else tuple(present)
-    unknown = sorted(set(present) - set(names))
-    if unknown:
-        raise ValueError(
-            f"{folder} holds classes that the {'training images' if class_names else 'set'} do not have: "
-            f"{', '.join(unknown)}; known are {', '.join(names)}"
-        )
-    rows = [(file, names.index(name)) for name in present for file in found[name]]
+    rows = [(file, label) for label, name in enumerate(names) for file in found[name]]
     return LabelTable(
         folder=folder,
         files=np.array([file for file, _ in rows], dtype=np.str_),
         labels=np.array([label for _, label in rows], dtype=np.int32),
-        class_names=names,
+        class_names=tuple(names),
         problems=problems,
     )
 

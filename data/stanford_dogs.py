@@ -6,6 +6,7 @@ train on and 8,580 to test.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -32,20 +33,19 @@ def dogs_lists(root: Path) -> dict[str, Path]:
     return found
 
 
-def read_stanford_dogs(
-    root: Path, file: Path, class_names: Sequence[str] | None = None, *, box_crop: bool = False
-) -> LabelTable:
+def read_stanford_dogs(root: Path, file: Path, *, box_crop: bool = False) -> LabelTable:
     """Read one list; a breed is named as its folder without the WordNet number, "n02085620-Chihuahua" -> "Chihuahua".
+
+    Breeds are those of the list, sorted by name, as folders of classes are.
 
     Args:
         root: holds `Images/` and, for `box_crop`, `Annotation/`.
         file: `train_list.mat` or `test_list.mat`.
-        class_names: the breeds and their order; None takes those of the list, sorted by their folders.
         box_crop: let only the dog's box count, the first where a picture has several.
 
     Raises:
         FileNotFoundError: none of the listed images is there, or box_crop needs a missing `Annotation/`.
-        ValueError: the file is no such list, or lists a breed that is none of `class_names`.
+        ValueError: the file is no such list.
     """
     names = _listed(file)
     problems: dict[str, list[str]] = {}
@@ -58,18 +58,14 @@ def read_stanford_dogs(
     names = [name for name, found in zip(names, there, strict=True) if found]
     if not names:
         raise FileNotFoundError(f"none of the images that {file} lists is in {root / 'Images'}")
-    folders = sorted({name.split("/")[0] for name in names})
-    breeds = {folder: _breed(folder) for folder in folders}
-    known = tuple(class_names) if class_names else tuple(breeds.values())
-    unknown = sorted(set(breeds.values()) - set(known))
-    if unknown:
-        raise ValueError(f"{file} lists breeds that are none of the model's: {', '.join(unknown[:5])}")
-    number = {folder: known.index(breed) for folder, breed in breeds.items()}
+    folders = sorted({_folder(name) for name in names})
+    breeds = tuple(sorted({_breed(folder) for folder in folders}))
+    number = {folder: breeds.index(_breed(folder)) for folder in folders}
     return LabelTable(
         folder=root / "Images",
         files=np.array(names, dtype=np.str_),
-        labels=np.array([number[name.split("/")[0]] for name in names], dtype=np.int32),
-        class_names=known,
+        labels=np.array([number[_folder(name)] for name in names], dtype=np.int32),
+        class_names=breeds,
         crops=_boxes(root, names, problems) if box_crop else None,
         problems=problems,
     )
@@ -81,18 +77,17 @@ def _listed(file: Path) -> list[str]:
 
     try:
         return [str(cell.item()) for cell in loadmat(file)["file_list"].ravel()]
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        NotImplementedError,
-        OSError,
-        MatReadError,
-    ) as error:
+    except (  # what scipy says of damage depends on where it is
+        MatReadError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, OSError, EOFError,
+        zlib.error,
+    ) as error:  # fmt: skip
         raise ValueError(
             f"{file} is no list of Stanford Dogs: it has no readable file_list ({error})"
         ) from error
+
+
+def _folder(name: str) -> str:
+    return name.partition("/")[0]
 
 
 def _breed(folder: str) -> str:

@@ -19,6 +19,7 @@ from .cache import data_home
 
 VERSION = 6  # raise it when the pictures change: old caches are then left alone and not read
 SPLITS = ("train", "val", "test")
+RENDERING = "Rendering {} pictures, once"
 
 # How hard it is. Tuned so that a small detector trained from scratch for minutes is useful but not perfect.
 SIDES = ((240, 320), (288, 384), (320, 427), (360, 480), (320, 240), (427, 320))  # height, width: small JPEGs
@@ -228,12 +229,12 @@ def _truth(
     return items, rects, share
 
 
-def _colour(rng: np.random.Generator, saturation: float) -> Floats:
+def colour(rng: np.random.Generator, saturation: float) -> Floats:
     hue, grey, value = rng.random(), rng.uniform(0, saturation), rng.uniform(0.2, 0.95)
     return np.array(colorsys.hsv_to_rgb(hue, grey, value), dtype=np.float32) * 255
 
 
-def _noise(rng: np.random.Generator, cells: tuple[int, ...], height: int, width: int) -> Floats:
+def noise(rng: np.random.Generator, cells: tuple[int, ...], height: int, width: int) -> Floats:
     grid = rng.standard_normal(cells, dtype=np.float32)
     return np.asarray(cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
@@ -245,26 +246,26 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> Floats:
     for octave in range(5):
         cells = 4 << octave
         shape = (cells, max(2, cells // grain)) if rng.random() < 0.9 else (cells, cells)
-        total += _noise(rng, shape, height, width) * rng.uniform(0.3, 1.0) / (1 + 0.4 * octave)
+        total += noise(rng, shape, height, width) * rng.uniform(0.3, 1.0) / (1 + 0.4 * octave)
     return total
 
 
-def _background(rng: np.random.Generator, height: int, width: int) -> Floats:
+def background(rng: np.random.Generator, height: int, width: int) -> Floats:
     """A surface, or a wall and a table, with things out of focus behind."""
     rows, columns = height // 4, width // 4  # blurred things need no more
-    base = _colour(rng, 0.4)
-    canvas = base + _noise(rng, (3, 3, 3), rows, columns) * rng.uniform(5, 22)
+    base = colour(rng, 0.4)
+    canvas = base + noise(rng, (3, 3, 3), rows, columns) * rng.uniform(5, 22)
     if rng.random() < 0.45:
         horizon = int(rows * rng.uniform(0.2, 0.7))
-        canvas[horizon:] = _colour(rng, 0.4) + _noise(rng, (3, 3, 3), rows - horizon, columns) * 12
+        canvas[horizon:] = colour(rng, 0.4) + noise(rng, (3, 3, 3), rows - horizon, columns) * 12
     for _ in range(rng.integers(0, 6)):
         centre = int(rng.integers(columns)), int(rng.integers(rows))
         axes = int(rng.integers(2, columns // 3)), int(rng.integers(2, rows // 3))
-        colour = 0.5 * _colour(rng, 0.7) + 0.5 * canvas[centre[1], centre[0]]
+        tone = 0.5 * colour(rng, 0.7) + 0.5 * canvas[centre[1], centre[0]]
         if rng.random() < 0.6:
-            cv2.ellipse(canvas, centre, axes, rng.uniform(0, 180), 0, 360, colour.tolist(), -1)
+            cv2.ellipse(canvas, centre, axes, rng.uniform(0, 180), 0, 360, tone.tolist(), -1)
         else:
-            cv2.rectangle(canvas, centre, (centre[0] + axes[0], centre[1] + axes[1]), colour.tolist(), -1)
+            cv2.rectangle(canvas, centre, (centre[0] + axes[0], centre[1] + axes[1]), tone.tolist(), -1)
     canvas = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.8, 5))
     canvas = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_CUBIC)
     tint = 1 + 0.15 * rng.standard_normal(3, dtype=np.float32)
@@ -275,10 +276,10 @@ def _background(rng: np.random.Generator, height: int, width: int) -> Floats:
 
 def _paint(rng: np.random.Generator, side: int, around: Floats) -> Floats:
     """Colour a patch: plain, shaded, striped or blotched in two colours, mostly unlike what is around."""
-    first = _colour(rng, 1.0)
+    first = colour(rng, 1.0)
     least = 0.0 if rng.random() < LOW_CONTRAST else CONTRAST
     while np.linalg.norm(first - around) < least:
-        first = _colour(rng, 1.0)
+        first = colour(rng, 1.0)
     second = first * np.float32(rng.uniform(0.55, 1.35)) + rng.uniform(-25, 25, 3).astype(np.float32)
     line = np.linspace(0, 1, side, dtype=np.float32)
     kind, slope = rng.choice(4, p=(0.3, 0.5, 0.1, 0.1)), rng.uniform(-1, 1)
@@ -291,7 +292,7 @@ def _paint(rng: np.random.Generator, side: int, around: Floats) -> Floats:
         mix = np.clip(0.5 + 2 * np.sin(ramp * rng.uniform(20, 60)), 0, 1)
     else:
         cells = int(rng.integers(5, 14))
-        mix = np.clip(0.5 + _noise(rng, (cells, cells), side, side), 0, 1)
+        mix = np.clip(0.5 + noise(rng, (cells, cells), side, side), 0, 1)
     return cv2.merge([mix * (end - start) + start for start, end in zip(first, second, strict=True)])
 
 
@@ -314,7 +315,7 @@ def _put(rng: np.random.Generator, canvas: Floats, item: _Item, light: NDArray[n
     under += (colours[inner] - under) * cv2.merge([cover[inner]] * 3)
 
 
-def _develop(rng: np.random.Generator, canvas: Floats) -> Image:
+def develop(rng: np.random.Generator, canvas: Floats) -> Image:
     """Light falling off over the picture, a colour cast, a little blur and sensor noise."""
     height, width = canvas.shape[:2]
     cast = 1 + 0.06 * rng.standard_normal(3, dtype=np.float32)
@@ -323,9 +324,9 @@ def _develop(rng: np.random.Generator, canvas: Floats) -> Image:
     sigma = rng.uniform(0, 1.1)
     if sigma > 0.35:
         canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), sigma), dtype=np.float32)
-    noise = rng.standard_normal((height, width), dtype=np.float32) * np.float32(rng.uniform(1, 6))
+    grain = rng.standard_normal((height, width), dtype=np.float32) * np.float32(rng.uniform(1, 6))
     return np.asarray(
-        cv2.add(canvas, cv2.merge([noise] * 3), dtype=cv2.CV_8U), dtype=np.uint8
+        cv2.add(canvas, cv2.merge([grain] * 3), dtype=cv2.CV_8U), dtype=np.uint8
     )  # clips to 0..255
 
 
@@ -334,52 +335,82 @@ def render_scene(seed: int, split: str, index: int) -> Scene:
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     height, width = SIDES[rng.integers(len(SIDES))]
     items, rects, share = _truth(_lay_out(rng, height, width), height, width)
-    canvas = _background(rng, height, width)
+    canvas = background(rng, height, width)
     angle = rng.uniform(0, 2 * np.pi)
     for item in items:
         _put(rng, canvas, item, np.array([np.cos(angle), np.sin(angle)]))
     labels = np.array([item.label for item in items], dtype=np.int64)
     kept = labels >= 0
-    return Scene(_develop(rng, canvas), rects[kept, :4], labels[kept], rects[kept, 4], share[kept])
+    return Scene(develop(rng, canvas), rects[kept, :4], labels[kept], rects[kept, 4], share[kept])
 
 
-def synthetic_root(task: str, *, seed: int = 0, train: int = 600, val: int = 80, test: int = 80) -> Path:
+def synthetic_root(task: str, **counts: int) -> Path:
     """Give the folder of a task's synthetic set, rendered on first use: below $MBAPPS_DATA, or datasets/.
+
+    Args:
+        task: its name.
+        counts: seed=, and pictures by split: train=, val=, test=; the set's own numbers where they are not given.
 
     Raises:
         ValueError: there is none for this task.
     """
-    if task not in WRITERS:
-        raise ValueError(f"no synthetic set for task={task}, only for {', '.join(WRITERS)}; set data.root")
-    name = f"{task}-v{VERSION}-seed{seed}-{train}-{val}-{test}"
-    folder = data_home() / "synthetic" / name
-    return WRITERS[task](folder, seed=seed, train=train, val=val, test=test)
+    from .synthetic_textures import VERSION as TEXTURES_VERSION
+    from .synthetic_textures import write_textures
+
+    writers: dict[str, tuple[Callable[..., Path], int]] = {
+        "detection": (write_detection, VERSION),
+        "fine_grained": (write_textures, TEXTURES_VERSION),
+    }
+    if task not in writers:
+        raise ValueError(f"no synthetic set for task={task}, only for {', '.join(writers)}; set data.root")
+    write, version = writers[task]
+    full = {**(write.__kwdefaults__ or {}), **counts}
+    name = f"{task}-v{version}-seed{full['seed']}-{full['train']}-{full['val']}-{full['test']}"
+    return write(data_home() / "synthetic" / name, **full)
 
 
 def write_detection(folder: Path, *, seed: int = 0, train: int = 600, val: int = 80, test: int = 80) -> Path:
     """Render pictures with boxes into `folder`, as JPEG files and COCO json; a complete one is left as is.
 
-    It is written beside its place and renamed, so that a folder of this name is always whole.
-
     Raises:
         FileExistsError: `folder` holds something else.
     """
     wanted = {"version": VERSION, "seed": seed, "train": train, "val": val, "test": test}
-    if _complete(folder, wanted):
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+
+    def render(temporary: Path) -> None:
         jobs = [(split, index) for split in SPLITS for index in range(wanted[split])]
         truth: dict[str, list[Scene]] = {split: [] for split in SPLITS}
-        for split, index in track(jobs, f"Rendering {len(jobs)} pictures, once", transient=True):
+        for split, index in track(jobs, RENDERING.format(len(jobs)), transient=True):
             scene = render_scene(seed, split, index)
-            _write_jpeg(temporary / split / f"{index:06d}.jpg", scene.image, quality=70 + index % 25)
+            write_jpeg(temporary / split / f"{index:06d}.jpg", scene.image, quality=70 + index % 25)
             truth[split].append(scene._replace(image=scene.image[:, :, :0]))  # its size is all that is needed
         (temporary / "annotations").mkdir()
         for split, scenes in truth.items():
             content = json.dumps(_coco(scenes, f"mbapps synthetic detection {split}, {wanted}"))
             (temporary / "annotations" / f"instances_{split}.json").write_text(content)
+
+    return write_once(folder, wanted, render)
+
+
+def write_once(folder: Path, wanted: dict[str, int], render: Callable[[Path], None]) -> Path:
+    """Have a set rendered into `folder` unless it is there, complete.
+
+    It is written beside its place and renamed, so that a folder of this name is always whole.
+
+    Args:
+        folder: for the set.
+        wanted: what tells it from other sets; kept with it.
+        render: puts the files into an empty folder.
+
+    Raises:
+        FileExistsError: `folder` holds something else.
+    """
+    if _complete(folder, wanted):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        render(temporary)
         (temporary / "LICENSE").write_text("Apache-2.0\n\nRendered by mbapps, under its licence.\n")
         (temporary / "complete.json").write_text(json.dumps(wanted))
         temporary.chmod(0o755)
@@ -388,9 +419,6 @@ def write_detection(folder: Path, *, seed: int = 0, train: int = 600, val: int =
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
-
-
-WRITERS: dict[str, Callable[..., Path]] = {"detection": write_detection}
 
 
 def _complete(folder: Path, wanted: dict[str, int]) -> bool:
@@ -402,8 +430,9 @@ def _complete(folder: Path, wanted: dict[str, int]) -> bool:
     return True
 
 
-def _write_jpeg(path: Path, image: Image, quality: int) -> None:
-    path.parent.mkdir(exist_ok=True)
+def write_jpeg(path: Path, image: Image, quality: int) -> None:
+    """Write RGB [H, W, 3] as JPEG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_JPEG_QUALITY, quality]):
         raise OSError(f"can't write {path}")

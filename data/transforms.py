@@ -210,7 +210,7 @@ class ClassificationTransform:
         self,
         size: int,
         *,
-        crop_min_area: float = 0.35,
+        crop_min_area: float = 0.6,
         crop_max_aspect: float = 1.33,
         flip: float = 0.5,
         vertical_flip: float = 0.0,
@@ -255,6 +255,8 @@ class ClassificationTransform:
 
     def _crop(self, image: UInt8Image, random: np.random.Generator) -> UInt8Image:
         """A window of random area, shape and place; where the shape does not fit, its longer side does."""
+        if self.min_area == 1:
+            return image
         height, width = image.shape[:2]
         area = random.uniform(self.min_area, 1.0)
         stretch = np.exp(random.uniform(-self.max_log_aspect, self.max_log_aspect) / 2)

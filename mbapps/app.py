@@ -33,6 +33,7 @@ FITTING = (
     "body_lr",
     "freeze_epochs",
     "freeze_blocks",
+    "freeze_body",
     "freeze_bn",
     "test_flip",
 )
@@ -140,16 +141,17 @@ def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer
     callbacks: list[Any] = [RichProgressBar(leave=False)] if cfg.trainer.progress else []
     loggers: Any = False
     if fitting:
-        monitor = f"val_{cfg.task.monitor}"
+        monitor = f"val_{cfg.task.monitor.removeprefix('-')}"
+        mode = "min" if cfg.task.monitor.startswith("-") else "max"
         common: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
         place = folder / "checkpoints"
-        callbacks.append(Checkpoints(place, "best", monitor, mode="max", **common))
+        callbacks.append(Checkpoints(place, "best", monitor, mode=mode, **common))
         callbacks.append(
             Checkpoints(place, "last", every_n_epochs=1, **common)
         )  # after best: it holds its score
         if cfg.trainer.early_stopping:
             callbacks.append(
-                EarlyStopping(monitor, mode="max", patience=cfg.trainer.early_stopping, check_finite=False)
+                EarlyStopping(monitor, mode=mode, patience=cfg.trainer.early_stopping, check_finite=False)
             )
         callbacks.append(LearningRateMonitor())
         loggers = [_build_logger(name, logger, folder) for name, logger in cfg.logger.items()]

@@ -127,6 +127,9 @@ class LabelTable:
         None  # [N, 4] xyxy px: the part of each picture that counts; None: all of it
     )
     problems: dict[str, list[str]] = field(default_factory=dict)  # what was left out, and where
+    columns: NDArray[np.int64] | None = (
+        None  # [K] of the answers, by which they are measured; None: as they are
+    )
 
     def __len__(self) -> int:
         return len(self.files)

@@ -134,7 +134,7 @@ def _classes(head: Mapping[str, Any], mark: str) -> str:
 
 def _input(heads: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
-        f"- {_text(name)}: resized to {head['image_size']}x{head['image_size']} pixels; "
+        f"- {_text(name)}: {_view(head)}resized to {head['image_size']}x{head['image_size']} pixels; "
         f"gives {ANSWERS.get(name, 'what its head says')}."
         for name, head in heads.items()
     ]
@@ -142,6 +142,11 @@ def _input(heads: Mapping[str, Mapping[str, Any]]) -> str:
         "## Input and output\n\nRGB images of any size, uint8, upright. Sides are scaled independently, with "
         "antialiasing; mean and standard deviation are applied inside the network.\n\n" + "\n".join(lines)
     )
+
+
+def _view(head: Mapping[str, Any]) -> str:
+    crop = (head.get("settings") or {}).get("central_crop", 1.0)
+    return "" if crop == 1 else f"the middle {crop:.1%} of each side is cut out and "
 
 
 def _origin(model: Mapping[str, Any]) -> str:

@@ -69,10 +69,16 @@ def curves(metrics_csv: str | Path) -> Figure:
         "learning rate": [],
     }
     for name, values in columns.items():
-        if name in ("epoch", "step") or "/" in name or not np.isfinite(values).any():
+        if name in ("epoch", "step") or not np.isfinite(values).any():
             continue
-        if name.startswith("lr"):
-            groups["learning rate"].append(name)
+        if name.startswith("lr"):  # "lr-AdamW/body" where parameters learn in groups, most of them alike
+            alike = (
+                np.array_equal(values, columns[other], equal_nan=True) for other in groups["learning rate"]
+            )
+            if not any(alike):
+                groups["learning rate"].append(name)
+        elif "/" in name:
+            continue
         elif name.startswith("train") or "loss" in name:
             groups["loss"].append(name)
         elif name.startswith("val"):

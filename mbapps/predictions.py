@@ -15,8 +15,6 @@ from PIL import Image, ImageDraw, ImageFont
 from .images import UInt8Image
 
 SHOWN_CLASSES = 20  # of those that an error message lists
-
-
 SHADE = 0.45  # light that is left where a class was not seen at all
 
 
@@ -202,7 +200,7 @@ class Classification:
         0.0,
         1.0,
         1.0,
-    )  # xyxy the part seen, as shares of the image
+    )  # xyxy: the part seen, as shares of the sides
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -234,10 +232,10 @@ class Classification:
 
     def _glow(self, image: UInt8Image) -> UInt8Image:
         """The image, darker where `heat` is low."""
-        if self.heat is None:
-            return image
         height, width = image.shape[:2]
         x1, y1, x2, y2 = (np.array(self.window) * [width, height, width, height]).round().astype(int)
+        if self.heat is None or x1 == x2 or y1 == y2:
+            return image
         heat = np.asarray(Image.fromarray(self.heat).resize((x2 - x1, y2 - y1), Image.Resampling.BICUBIC))
         light = np.full((height, width, 1), SHADE, dtype=np.float32)
         light[y1:y2, x1:x2, 0] += (1 - SHADE) * heat.clip(0, 1)

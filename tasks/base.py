@@ -41,7 +41,7 @@ class Task(pl.LightningModule):
     Args:
         network: the body and its head.
         metric: makes a metric of a split's truth.
-        monitor: the validation number that picks the best epoch, higher is better.
+        monitor: the validation number that picks the best epoch, the highest, or with a minus before it the lowest.
         optimizer: "adamw", "sgd" or "rmsprop".
         lr: peak learning rate, > 0, for the batch size it was chosen with.
         weight_decay: on all weights but depthwise filters, norms and biases.
@@ -51,6 +51,7 @@ class Task(pl.LightningModule):
         body_lr: share of lr that the body learns with, in (0, 1]; a pretrained body under a new head takes less.
         freeze_epochs: epochs at the start in which only the head learns.
         freeze_blocks: stages of the body (stem first) that do not learn, 0-14.
+        freeze_body: only the head learns, on features that are computed once; for heads on pooled features.
         freeze_bn: keep the body's batch norm statistics as loaded.
         test_flip: measure by the mean over each image and its mirror image, for twice the time.
 
@@ -72,6 +73,7 @@ class Task(pl.LightningModule):
         body_lr: float = 1.0,
         freeze_epochs: int = 0,
         freeze_blocks: int = 0,
+        freeze_body: bool = False,
         freeze_bn: bool = False,
         test_flip: bool = False,
     ):
@@ -93,6 +95,11 @@ class Task(pl.LightningModule):
             raise ValueError(f"task.freeze_blocks must be 0 to {len(stages)}, got {freeze_blocks}")
         self.network = network
         (self.head_name,) = network.heads
+        if freeze_body and not getattr(self.head, "POOLED", False):
+            raise ValueError(
+                f"task.freeze_body=true is for heads on pooled features, which are computed once; the {self.head_name} "
+                f"head sees whole maps: set task.freeze_blocks={len(stages)}"
+            )
         self.make_metric = metric
         self.monitor = monitor
         self.optimizer_name = optimizer
@@ -103,7 +110,10 @@ class Task(pl.LightningModule):
         self.ema_decay = ema_decay
         self.body_lr = body_lr
         self.freeze_epochs = freeze_epochs
-        self.frozen: list[nn.Module] = [network.body.normalize, *stages[:freeze_blocks]]
+        self.freeze_body = freeze_body
+        self.frozen: list[nn.Module] = [
+            network.body.normalize, *stages[: len(stages) if freeze_body else freeze_blocks]
+        ]  # fmt: skip
         self.freeze_bn = freeze_bn
         self.test_flip = test_flip
         for stage in self.frozen:
@@ -267,18 +277,21 @@ def parameter_groups(
 
     Depthwise filters, norms and biases have no weight decay. Each group says by "body" whose it is.
     """
-    groups: dict[tuple[str, float], dict[str, Any]] = {
-        (part, decay): {"params": [], "weight_decay": decay, "lr": rate, "body": part == "body"}
+    groups: dict[tuple[str, bool], dict[str, Any]] = {
+        (part, decayed): {
+            "params": [], "weight_decay": weight_decay if decayed else 0.0, "lr": rate, "body": part == "body",
+            "name": part if decayed else f"{part}_no_decay",
+        }
         for part, rate in (("body", lr * body_lr), ("heads", lr))
-        for decay in (weight_decay, 0.0)
-    }
+        for decayed in (True, False)
+    }  # fmt: skip
     for part in ("body", "heads"):
         for module in getattr(network, part).modules():
             depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
             for name, parameter in module.named_parameters(recurse=False):
                 if parameter.requires_grad:
                     decayed = parameter.ndim > 1 and name == "weight" and not depthwise
-                    groups[part, weight_decay if decayed else 0.0]["params"].append(parameter)
+                    groups[part, decayed]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]
 
 

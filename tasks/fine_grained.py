@@ -31,6 +31,7 @@ class FineGrainedHead(nn.Module):
     """
 
     CLASS_LAYERS = ("linear.",)  # state dict prefixes that are void for other class names
+    POOLED = True  # what it says is linear in the pooled c5, all that it sees
 
     def __init__(
         self,
@@ -94,7 +95,9 @@ class FineGrainedHead(nn.Module):
         heats: Any = [None] * len(logits)
         if "map" in outputs:
             best = self.linear.weight[logits.argmax(dim=1)].float()  # [B, C]
-            heat = torch.einsum("bchw,bc->bhw", outputs["map"].float(), best)
+            heat = torch.einsum(
+                "bchw,bc->bhw", outputs["map"].float(), best
+            ).float()  # autocast would halve it
             low, high = heat.amin(dim=(1, 2), keepdim=True), heat.amax(dim=(1, 2), keepdim=True)
             heats = ((heat - low) / (high - low).clamp(min=1e-6)).cpu().numpy()
         margin = (1 - self.settings["central_crop"]) / 2

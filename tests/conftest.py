@@ -31,6 +31,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_detection(tmp_path_factory.mktemp("tiny") / "set", train=24, val=8, test=8)
 
 
+@pytest.fixture(scope="session")
+def textures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small synthetic set of eight classes, as folders of classes."""
+    from mbapps.data.synthetic_textures import write_textures
+
+    return write_textures(tmp_path_factory.mktemp("textures") / "set", train=32, val=16, test=16)
+
+
 def coco_splits(root: Path) -> dict[str, tuple[Path, Path]]:
     """Annotations and image folder of each split that one file of a COCO folder claims."""
     from mbapps.data.coco_files import coco_files, image_folder

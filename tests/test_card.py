@@ -103,3 +103,11 @@ def test_heads_about_people_and_places_are_limited_plainly(tmp_path: Path, name:
     assert LIMITS[name] in text
     assert f"## Numbers ({name})" in text
     assert "**own.** For images and classes like those it was trained on" in text
+
+
+def test_what_is_seen_of_an_image_is_told(tmp_path: Path) -> None:
+    facts = model()
+    assert "- detection: resized to 300x300 pixels" in card(tmp_path, facts)
+    head = {**facts["heads"]["detection"], "settings": {"central_crop": 0.875}, "image_size": 224}
+    text = card(tmp_path, model(heads={"fine_grained": head}))
+    assert "- fine_grained: the middle 87.5% of each side is cut out and resized to 224x224 pixels" in text

@@ -1,12 +1,28 @@
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from conftest import compose
-from omegaconf import OmegaConf
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+from mbapps.data.transforms import ClassificationTransform, DetectionTransform
 
 CONF = Path(__file__).parent.parent / "conf"
+TRANSFORMS = {"detection": DetectionTransform, "fine_grained": ClassificationTransform}
+OWN = {
+    "image_size",
+    "seed",
+    "augment",
+    "root",
+    "monitor",
+    "positive_iou",
+    "metric",
+}  # set by another key or by SSD
+TASKS_OWN = {"fine_grained": {"ema_decay"}}  # fewer steps an epoch than detection has
 
 
 def options(group: str) -> list[str]:
@@ -64,60 +80,44 @@ def test_every_file_is_short() -> None:
         assert len(path.read_text().splitlines()) <= 30, path
 
 
-def test_head_settings_are_the_arguments_of_the_head() -> None:
+@pytest.mark.parametrize("task", options("task"))
+def test_head_settings_are_the_arguments_of_the_head(task: str) -> None:
     """No key of conf/task/*.yaml is dead: each is an argument of its head or of the Task."""
-    import inspect
-
     from mbapps.app import FITTING
     from mbapps.tasks.base import Task
-    from mbapps.tasks.detection import DetectionHead
 
-    cfg = compose("task=detection").task
-    assert set(cfg.head) - {"_target_"} <= set(inspect.signature(DetectionHead).parameters)
+    cfg = compose(f"task={task}").task
+    assert set(cfg.head) - {"_target_"} <= set(arguments(cfg.head))
     assert set(FITTING) == set(inspect.signature(Task).parameters) - {"network", "metric"}
     assert set(cfg) == {*FITTING, "head", "metric", "image_size", "max_epochs"}
 
 
-def test_data_settings_are_the_arguments_of_the_data() -> None:
-    import inspect
-
-    from mbapps.data.detection import DetectionData
-    from mbapps.data.transforms import DetectionTransform
-
-    cfg = compose("task=detection").data
-    assert set(cfg) - {"_target_"} == set(inspect.signature(DetectionData).parameters) - {
-        "class_names",
-        "split",
-    }
-    assert set(cfg.augment) == set(inspect.signature(DetectionTransform).parameters) - {"size"}
+@pytest.mark.parametrize("task", options("data"))
+def test_data_settings_are_the_arguments_of_the_data(task: str) -> None:
+    cfg = compose(f"task={task}").data
+    assert set(cfg) - {"_target_"} == set(arguments(cfg)) - {"class_names", "split"}
+    assert set(cfg.augment) == set(inspect.signature(TRANSFORMS[task]).parameters) - {"size"}
 
 
-def test_python_defaults_are_those_of_the_yaml() -> None:
+@pytest.mark.parametrize("task", options("task"))
+def test_python_defaults_are_those_of_the_yaml(task: str) -> None:
     """Two places name each default; they must not part."""
-    import inspect
-
-    from mbapps.data.detection import DetectionData
-    from mbapps.data.transforms import DetectionTransform
     from mbapps.tasks.base import Task
-    from mbapps.tasks.detection import DetectionHead
 
-    cfg = compose("task=detection")
+    cfg = compose(f"task={task}")
     pairs = [
-        (cfg.task.head, DetectionHead),
-        (cfg.task, Task),
-        (cfg.data, DetectionData),
-        (cfg.data.augment, DetectionTransform),
+        (cfg.task.head, arguments(cfg.task.head)),
+        (cfg.task, inspect.signature(Task).parameters),
+        (cfg.data, arguments(cfg.data)),
+        (cfg.data.augment, inspect.signature(TRANSFORMS[task]).parameters),
     ]
-    own = {
-        "image_size",
-        "seed",
-        "augment",
-        "root",
-        "monitor",
-        "positive_iou",
-        "metric",
-    }  # set by another key or by SSD
-    for values, kind in pairs:
-        for name, parameter in inspect.signature(kind).parameters.items():
+    own = OWN | TASKS_OWN.get(task, set())
+    for values, parameters in pairs:
+        for name, parameter in parameters.items():
             if name in values and name not in own:
-                assert parameter.default == values[name], f"{kind.__name__}.{name}"
+                assert parameter.default == values[name], f"{task}: {name}"
+
+
+def arguments(config: DictConfig) -> Mapping[str, inspect.Parameter]:
+    """Parameters of what `_target_` names."""
+    return inspect.signature(get_class(config["_target_"])).parameters

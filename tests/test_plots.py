@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mbapps.plots import COLOURS, MAX_CELLS, confusion, curves, precision_recall
+from mbapps.plots import COLOURS, MAX_CELLS, confusion, curves, precision_recall, reliability
 
 RECALL = np.linspace(0, 1, 101)
 
@@ -142,3 +142,29 @@ def test_of_very_many_classes_those_with_most_errors_are_shown(tmp_path: Path) -
 
 def test_confusion_of_nothing(tmp_path: Path) -> None:
     confusion(np.zeros((3, 3), dtype=np.int64), ["a", "b", "background"]).savefig(tmp_path / "figure.svg")
+
+
+def test_learning_rates_of_parameter_groups_are_drawn_once_each(tmp_path: Path) -> None:
+    path = write_csv(
+        tmp_path,
+        "epoch,step,lr-AdamW/body,lr-AdamW/body_no_decay,lr-AdamW/heads,train_loss",
+        ",4,0.1,0.1,1.0,",
+        "0,4,,,,2.0",
+        ",9,0.2,0.2,0.5,",
+        "1,9,,,,1.0",
+    )
+    figure = curves(path)
+    assert [ax.get_title("left") for ax in figure.axes] == ["loss", "learning rate"]
+    assert legend(figure, 1) == ["lr-AdamW/body", "lr-AdamW/heads"]
+    assert figure.axes[1].get_lines()[1].get_ydata().tolist() == [1.0, 0.5]
+
+
+def test_reliability_shows_the_share_that_was_right_by_confidence() -> None:
+    confidence = np.array([0.35, 0.35, 0.4, 0.95, 1.0, 0.9])
+    hits = np.array([True, False, False, True, True, False])
+    (ax,) = reliability(confidence, hits, 10).axes
+    said, accuracy = ax.get_lines()[1].get_data()
+    assert said == pytest.approx([(0.35 + 0.35 + 0.4) / 3, 0.9, 0.975])
+    assert accuracy == pytest.approx([1 / 3, 0, 1])
+    assert [bar.get_height() for bar in ax.patches] == pytest.approx([1 / 3, 0, 1])
+    assert [text.get_text() for text in ax.texts] == ["3", "1", "2"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from mbapps.predictions import Corners, Detections, _label, class_thresholds
+from mbapps.predictions import SHADE, Classification, Corners, Detections, _label, class_thresholds
 
 NAMES = [f"class {index}" for index in range(25)]
 
@@ -60,6 +60,44 @@ def test_thresholds_by_number_class_and_name() -> None:
 def test_bad_thresholds(wanted: object, names: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         class_thresholds(wanted, names, None)  # type: ignore[arg-type]
+
+
+def test_classes_come_best_first_with_their_probabilities() -> None:
+    logits = np.log(np.array([0.1, 0.6, 0.3], np.float32)) + 50
+    answer = Classification(logits, ("a", "b", "c"), top_k=2)
+    assert answer.labels.tolist() == [1, 2]
+    assert answer.scores == pytest.approx([0.6, 0.3], abs=1e-5)
+    assert answer.to_json()[0] == {"label": 1, "name": "b", "score": pytest.approx(0.6, abs=1e-5)}
+    tied = Classification(np.zeros(4, np.float32), "abcd", top_k=9)
+    assert tied.labels.tolist() == [0, 1, 2, 3]
+
+
+def test_the_glow_lies_where_the_class_was_seen() -> None:
+    image = np.full((100, 200, 3), 200, np.uint8)
+    heat = np.array([[0, 1], [0, 0]], np.float32)
+    answer = Classification(np.zeros(3, np.float32), "abc", 1, heat, (0.25, 0.25, 0.75, 0.75))
+    glow = answer._glow(image).astype(float).mean(axis=2) / 200
+    assert glow[:25].max() == glow[:, :50].max() == pytest.approx(SHADE)  # outside of what was seen
+    assert glow[25:30, 145:150].mean() == pytest.approx(1, abs=0.02)  # upper right of the middle
+    assert glow[70:75, 50:60].mean() == pytest.approx(SHADE, abs=0.02)
+    assert image.min() == image.max() == 200
+    assert Classification(np.zeros(3, np.float32), "abc")._glow(image) is image
+
+
+def test_names_are_drawn_in_the_upper_left_corner() -> None:
+    image = np.full((120, 160, 3), 50, np.uint8)
+    drawn = Classification(
+        np.array([5.0, 0, 0], np.float32), ("a very long name of a class", "b", "c"), 2
+    ).draw(image)
+    changed = (drawn != image).any(axis=2)
+    assert changed[:40, :100].any()
+    assert not changed[60:].any()
+    one_pixel = Classification(np.zeros(2, np.float32), "ab", 1, np.zeros((2, 2), np.float32), (0, 0, 1, 1))
+    assert one_pixel.draw(np.zeros((1, 1, 3), np.uint8)).shape == (1, 1, 3)
+    unseen = Classification(
+        np.zeros(2, np.float32), "ab", 1, np.zeros((2, 2), np.float32), (0.4, 0.4, 0.6, 0.6)
+    )
+    assert unseen.draw(np.zeros((2, 2, 3), np.uint8)).shape == (2, 2, 3)
 
 
 def test_labels_lie_below_those_already_there() -> None:

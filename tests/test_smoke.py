@@ -16,9 +16,11 @@ TASKS = ["detection"]  # those with a synthetic set; fine_grained: tests/verbs/t
 
 
 @pytest.fixture
-def built(tiny: Path, request: pytest.FixtureRequest):  # noqa: ANN201
-    everything = "task.head.negative_ratio=1000"  # else the mining leaves whole maps without a gradient
-    cfg = compose(f"task={request.param}", f"data.root={tiny}", everything, *QUICK)
+def built(tiny: Path, textures: Path, request: pytest.FixtureRequest):  # noqa: ANN201
+    roots = {"detection": tiny, "fine_grained": textures}
+    # without it the mining leaves whole maps without a gradient
+    everything = ["task.head.negative_ratio=1000"] if request.param == "detection" else []
+    cfg = compose(f"task={request.param}", f"data.root={roots[request.param]}", *everything, *QUICK)
     HydraConfig.instance().set_config(cfg)
     data = app.build_data(cfg)
     network, _ = build_network(cfg, data.class_names)
@@ -27,7 +29,7 @@ def built(tiny: Path, request: pytest.FixtureRequest):  # noqa: ANN201
 
 
 def test_there_are_tasks_to_train() -> None:
-    assert "detection" in TASKS
+    assert {"detection", "fine_grained"} <= set(TASKS)
 
 
 @pytest.mark.parametrize("built", TASKS, indirect=True)

@@ -39,11 +39,12 @@ class ClassificationMetric:
         Raises:
             ValueError: the answers have another number of classes than the table.
         """
-        num_classes = len(self.truth.class_names)
+        columns, num_classes = self.truth.columns, len(self.truth.class_names)
         for row, answer in zip(rows, predictions, strict=True):
-            if len(answer.logits) != num_classes:
-                raise ValueError(f"the data has {num_classes} classes, the answers have {len(answer.logits)}")
-            self.rows.append((int(row), answer.logits))
+            logits = answer.logits if columns is None else answer.logits[columns]  # the others do not compete
+            if len(logits) != num_classes:
+                raise ValueError(f"the data has {num_classes} classes, the answers have {len(logits)}")
+            self.rows.append((int(row), logits))
 
     def compute(self) -> dict[str, float]:
         """Give "top1", "top5", "mean_class_accuracy", "ece", "nll" and "accuracy/<class name>" of each class.
@@ -56,20 +57,13 @@ class ClassificationMetric:
         names = self.truth.class_names
         if not len(labels):
             top5 = {"top5": math.nan} if len(names) > 5 else {}
-            numbers = {
-                "top1": math.nan,
-                **top5,
-                "mean_class_accuracy": math.nan,
-                "ece": math.nan,
-                "nll": math.nan,
-            }
-            return numbers | {f"accuracy/{name}": math.nan for name in names}
-        own = logits[np.arange(len(labels)), labels]
-        better = (logits > own[:, None]).sum(axis=1)
-        equal = (logits == own[:, None]).sum(
-            axis=1
-        ) - 1  # ties are no success: a constant answer is worth chance
-        rank = better + equal
+            undefined = dict.fromkeys(("mean_class_accuracy", "ece", "nll", *_by_class(names)), math.nan)
+            return {"top1": math.nan, **top5, **undefined}
+        own = logits[np.arange(len(labels)), labels][:, None]
+        earlier = (
+            np.arange(len(names)) < labels[:, None]
+        )  # of equal ones the first is the answer, as argmax has it
+        rank = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
         hits = rank == 0
         count = np.bincount(labels, minlength=len(names))
         with np.errstate(invalid="ignore"):
@@ -83,10 +77,13 @@ class ClassificationMetric:
             "ece": calibration_error(np.exp(log_probs.max(axis=1)), log_probs.argmax(axis=1) == labels),
             "nll": float(-log_probs[np.arange(len(labels)), labels].mean()),
         }
-        return numbers | {f"accuracy/{name}": float(by_class[row]) for row, name in enumerate(names)}
+        return numbers | dict(zip(_by_class(names), by_class.tolist(), strict=True))
 
     def best_temperature(self) -> float:
         """Give what the logits must be divided by for the least negative log likelihood; 1.0 without images.
+
+        One image more, of any class alike, counts with the N that were seen: else answers that are all right,
+        as those of a small set may be, would have to be certain.
 
         Source: Guo et al., On Calibration of Modern Neural Networks (2017), section 4.2.
         """
@@ -98,7 +95,8 @@ class ClassificationMetric:
         image = np.arange(len(labels))
 
         def loss(log_temperature: float) -> float:
-            return float(-log_softmax(logits * np.exp(-log_temperature))[image, labels].mean())
+            log_probs = log_softmax(logits * np.exp(-log_temperature))
+            return float(-log_probs[image, labels].sum() - log_probs.mean())
 
         found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-4})
         return float(np.exp(found.x))
@@ -157,6 +155,10 @@ class ClassificationMetric:
             return np.zeros((0, len(self.truth.class_names))), np.zeros(0, np.int64)
         labels = self.truth.labels[np.fromiter(rows, np.int64, len(rows))].astype(np.int64)
         return np.stack(list(rows.values())).astype(np.float64), labels
+
+
+def _by_class(names: Sequence[str]) -> list[str]:
+    return [f"accuracy/{name}" for name in names]
 
 
 def log_softmax(logits: Floats) -> Floats:

@@ -25,7 +25,7 @@ PREVIEWS = 8  # augmented training samples shown in the report
 
 def run(cfg: DictConfig) -> None:
     """Train as configured; the best epoch on validation is tested once and shipped."""
-    from mbapps import app
+    from mbapps import app, frozen
     from mbapps.starting import build_network
 
     started = time.perf_counter()
@@ -38,14 +38,15 @@ def run(cfg: DictConfig) -> None:
     task = app.build_task(cfg, network)
     trainer = app.build_trainer(cfg, folder, fitting=True)
     if trainer.is_global_zero:
-        print("\n".join(notes))
+        print("\n".join([*notes, frozen.note(cfg)] if task.freeze_body else notes))
         print_problems(data.problems())
     checkpoint = _resume_from(cfg, folder)
     fit_started = time.perf_counter()
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        fit_seconds = time.perf_counter() - fit_started
-        _load_best(task, folder)
+        with frozen.fitting_data(cfg, folder, task, data) as seen:
+            trainer.fit(task, datamodule=seen, ckpt_path=checkpoint, weights_only=True)
+            fit_seconds = time.perf_counter() - fit_started
+            _load_best(task, folder)
         val = measure(cfg, folder, task, data, "val")
         if hasattr(task.head, "calibrate"):
             task.head.calibrate(val)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mbapps.data.transforms import ClassificationTransform, DetectionTransform, RandomIoUCrop, ZoomOut
-from mbapps.images import GREY
+from mbapps.images import GREY, resize
 
 RED = (200, 30, 40)
 OFF = {"crop": 0, "zoom_out": 0, "flip": 0, "photometric": 0}
@@ -128,40 +128,81 @@ def test_bad_transforms() -> None:
         ZoomOut(10, 0.0)
 
 
-def test_classification_crops_stay_within_their_area_and_shape() -> None:
-    ramp = np.stack(np.meshgrid(np.arange(120), np.arange(80)), axis=2)
-    image = np.concatenate([ramp, np.zeros((80, 120, 1))], axis=2).astype(np.uint8)
-    transform = ClassificationTransform(40, crop_min_area=0.25, crop_max_aspect=2.0, flip=0.0)
-    for seed in range(50):
-        square = transform(image, (0, 0, seed)).astype(float)
-        assert square.shape == (40, 40, 3)
-        width, height = (np.ptp(square[..., axis]) / (side - 1) for axis, side in ((0, 120), (1, 80)))
-        assert 0.2 < width * height <= 1
-        assert 0.4 < width / height < 2.3
-    assert (transform(image, (0, 1, 2)) == transform(image, (0, 1, 2))).all()
-    assert (transform(image, (0, 1, 2)) != transform(image, (0, 1, 3))).any()
+PLAIN = {"crop_min_area": 1.0, "flip": 0.0}
 
 
-def test_no_augmentation_is_the_whole_image() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    assert (
-        ClassificationTransform(40, crop_min_area=1.0, crop_max_aspect=1.0, flip=0.0)(image, (0, 0, 0))
-        == image
-    ).all()
-    strong = ClassificationTransform(40, rotate=20, photometric=0.4, erase=1.0, vertical_flip=0.5)
-    assert strong(image, (0, 0, 0)).shape == (40, 40, 3)
+def gradient(height: int = 40, width: int = 80) -> np.ndarray:
+    """Red grows to the right and green downwards, so that a pixel tells where it comes from."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([columns * 255 // (width - 1), rows * 255 // (height - 1), rows * 0], axis=2).astype(
+        np.uint8
+    )
+
+
+def test_classification_without_augmentation_only_resizes() -> None:
+    image = gradient()
+    assert np.array_equal(ClassificationTransform(32, **PLAIN)(image, (0,)), resize(image, 32, 32))
+
+
+def test_random_crops_keep_their_limits() -> None:
+    transform = ClassificationTransform(64, crop_min_area=0.4, crop_max_aspect=1.5, flip=0.0)
+    image = gradient(300, 600)
+    areas, aspects, lefts = [], [], []
+    for seed in range(300):
+        part = transform._crop(image, np.random.default_rng(seed))
+        height, width = part.shape[0] / 300, part.shape[1] / 600
+        areas.append(height * width)
+        aspects.append(width / height)
+        lefts.append(part[0, 0, 0] / 255)
+    assert 0.33 < min(areas) < 0.45  # a side that would be too long is cut, and the area with it
+    assert max(areas) > 0.95
+    assert 1 / 1.52 < min(aspects) < 0.72
+    assert 1.38 < max(aspects) < 1.52
+    assert min(lefts) == 0
+    assert max(lefts) > 0.25
+
+
+def test_a_small_image_is_cropped_to_something() -> None:
+    for shape in ((1, 1, 3), (2, 1, 3), (1, 9, 3)):
+        image = np.full(shape, 9, np.uint8)
+        for seed in range(20):
+            assert (ClassificationTransform(16, crop_min_area=0.01)(image, (seed,)) == 9).all()
+
+
+def test_flips_are_as_frequent_as_asked() -> None:
+    image = gradient(64, 64)
+    sides = ClassificationTransform(64, crop_min_area=1.0, flip=0.3)
+    turned = sum(np.array_equal(sides(image, (seed,)), image[:, ::-1]) for seed in range(300))
+    assert 60 < turned < 120
+    upside_down = ClassificationTransform(64, **PLAIN, vertical_flip=1.0)
+    assert np.array_equal(upside_down(image, (0,)), image[::-1])
+
+
+def test_each_switch_changes_the_image() -> None:
+    image = gradient(64, 64)
+    turned = [ClassificationTransform(64, **PLAIN, rotate=30.0)(image, (seed,)) for seed in range(4)]
+    assert not np.array_equal(turned[0], turned[1])
+    assert all(abs(int(picture[32, 32, 0]) - 129) < 8 for picture in turned)  # about the middle
+    coloured = [ClassificationTransform(64, **PLAIN, photometric=0.4)(image, (seed,)) for seed in range(10)]
+    assert sum(not np.array_equal(picture, image) for picture in coloured) >= 5
+    erased = ClassificationTransform(64, **PLAIN, erase=1.0)(image, (1,))
+    grey = (erased == GREY).all(axis=2)
+    assert 0.01 < grey.mean() < 0.17
+    assert np.array_equal(erased[~grey], image[~grey])
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"flip": 2}, r"data\.augment\.flip is a probability in \[0, 1\], got 2"),
-        ({"crop_min_area": 0}, r"crop_min_area must be in \(0, 1\], got 0"),
-        ({"crop_max_aspect": 0.5}, r"crop_max_aspect must be >= 1, got 0\.5"),
-        ({"photometric": 1}, r"photometric must be in \[0, 1\), got 1"),
-        ({"rotate": 200}, r"rotate must be in \[0, 180\] degrees, got 200"),
+        ({"flip": -0.1}, r"data\.augment\.flip is a probability in \[0, 1\], got -0\.1"),
+        ({"vertical_flip": 2.0}, r"data\.augment\.vertical_flip is a probability"),
+        ({"erase": 1.5}, r"data\.augment\.erase is a probability in \[0, 1\], got 1\.5"),
+        ({"crop_min_area": 0.0}, r"data\.augment\.crop_min_area must be in \(0, 1\], got 0\.0"),
+        ({"crop_max_aspect": 0.9}, r"data\.augment\.crop_max_aspect must be >= 1, got 0\.9"),
+        ({"photometric": 1.0}, r"data\.augment\.photometric must be in \[0, 1\), got 1\.0"),
+        ({"rotate": 181.0}, r"data\.augment\.rotate must be in \[0, 180\] degrees, got 181\.0"),
     ],
 )
-def test_bad_classification_settings(settings: dict[str, float], message: str) -> None:
+def test_bad_settings_of_classification(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ClassificationTransform(32, **settings)  # type: ignore[arg-type]
+        ClassificationTransform(32, **settings)

@@ -11,6 +11,7 @@ from mbapps.models.mobilenet import MobileNetV1
 from mbapps.models.network import Network
 from mbapps.tasks.base import AtomicCheckpoints, Task, WarmedUpEma, parameter_groups, warmup_cosine
 from mbapps.tasks.detection import DetectionHead
+from mbapps.tasks.fine_grained import FineGrainedHead
 
 
 def make_task(**settings: object) -> Task:
@@ -22,38 +23,28 @@ def make_task(**settings: object) -> Task:
 def test_no_decay_on_depthwise_filters_norms_and_biases() -> None:
     network = make_task().network
     groups = parameter_groups(network, 0.05, 0.01)
+    assert [group["weight_decay"] for group in groups] == [0.05, 0, 0.05, 0]
     by_id = {id(parameter): name for name, parameter in network.named_parameters()}
     assert sum(len(group["params"]) for group in groups) == len(by_id)
-    assert {group["weight_decay"] for group in groups} == {0.05, 0.0}
-    decayed = [parameter for group in groups if group["weight_decay"] for parameter in group["params"]]
-    free = [parameter for group in groups if not group["weight_decay"] for parameter in group["params"]]
-    for parameter in decayed:
-        assert by_id[id(parameter)].endswith("weight")
-        assert "depthwise" not in by_id[id(parameter)]
-        assert "norm" not in by_id[id(parameter)]
-    assert any("depthwise.conv.weight" in by_id[id(parameter)] for parameter in free)
+    for decayed in groups[::2]:
+        for parameter in decayed["params"]:
+            assert by_id[id(parameter)].endswith("weight")
+            assert "depthwise" not in by_id[id(parameter)]
+            assert "norm" not in by_id[id(parameter)]
+    assert any("depthwise.conv.weight" in by_id[id(parameter)] for parameter in groups[1]["params"])
+    undecayed = parameter_groups(network, 0.0, 0.01)  # two groups of the same decay stay two
+    assert [len(group["params"]) for group in undecayed] == [len(group["params"]) for group in groups]
 
 
-def test_the_body_learns_at_its_own_share_of_the_rate() -> None:
+def test_the_body_may_learn_at_a_rate_of_its_own() -> None:
     network = make_task().network
-    groups = parameter_groups(network, 0.05, 0.01, body_lr=0.1)
-    assert [(group["body"], round(group["lr"], 6)) for group in groups] == [
-        (True, 0.001), (True, 0.001), (False, 0.01), (False, 0.01),
-    ]  # fmt: skip
+    groups = parameter_groups(network, 0.05, 0.01, 0.1)
+    assert [group["name"] for group in groups] == ["body", "body_no_decay", "heads", "heads_no_decay"]
+    assert [group["lr"] for group in groups] == pytest.approx([0.001, 0.001, 0.01, 0.01])
+    assert [group["body"] for group in groups] == [True, True, False, False]
     body = {id(parameter) for parameter in network.body.parameters()}
     for group in groups:
         assert all((id(parameter) in body) == group["body"] for parameter in group["params"])
-
-
-def test_a_resting_body_keeps_its_statistics_and_its_rate() -> None:
-    task = make_task(freeze_epochs=1)
-    assert task.body_rests
-    task.train()
-    norms = [module for module in task.network.body.modules() if isinstance(module, nn.BatchNorm2d)]
-    assert not any(norm.training for norm in norms)
-    late = warmup_cosine(warmup=5, total=50, start=20)
-    assert [late(step) for step in (0, 19, 20, 24)] == [0, 0, 0.2, 1.0]
-    assert late(50) == pytest.approx(0.01)
 
 
 def test_the_rate_rises_then_falls() -> None:
@@ -63,6 +54,11 @@ def test_the_rate_rises_then_falls() -> None:
     assert all(later <= earlier for earlier, later in zip(values[4:], values[5:], strict=False))
     assert values[-1] == pytest.approx(0.01)
     assert warmup_cosine(0, 10)(0) == 1
+    late = warmup_cosine(warmup=5, total=50, start=10)
+    assert [late(step) for step in range(10)] == [0] * 10
+    assert [late(step) for step in range(10, 15)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert late(50) == pytest.approx(0.01)
+    assert warmup_cosine(5, 50, start=99)(50) == 0
     constant = warmup_cosine(2, 10, final=1.0)
     assert [constant(step) for step in range(11)] == [0.5, *[1.0] * 10]
 
@@ -103,16 +99,43 @@ def test_freeze_bn_keeps_the_bodys_statistics_only() -> None:
     assert all(parameter.requires_grad for parameter in task.network.body.parameters())
 
 
+def test_a_body_that_rests_keeps_its_statistics() -> None:
+    task = make_task(freeze_epochs=1)
+    task.train()
+    assert task.body_rests
+    norms = {
+        name: module for name, module in task.network.named_modules() if isinstance(module, nn.BatchNorm2d)
+    }
+    assert all(norm.training == name.startswith("heads") for name, norm in norms.items())
+    assert all(parameter.requires_grad for parameter in task.network.body.parameters())  # it will wake
+
+
+def test_a_frozen_body_does_not_learn_at_all() -> None:
+    body = MobileNetV1(alpha=0.25)
+    network = Network(body, {"fine_grained": FineGrainedHead(body, ("a", "b"), 64)})
+    task = Task(network, metric=lambda truth: None, monitor="top1", freeze_body=True)  # type: ignore[arg-type,return-value]
+    task.train()
+    assert not any(parameter.requires_grad for parameter in body.parameters())
+    assert not any(module.training for module in body.modules() if isinstance(module, nn.BatchNorm2d))
+    assert [group["name"] for group in parameter_groups(network, 0.1, 0.01)] == ["heads", "heads_no_decay"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"optimizer": "adam"}, r"task.optimizer must be one of \['adamw', 'rmsprop', 'sgd'\], got 'adam'"),
         ({"lr": 0.0}, "task.lr must be > 0, got 0.0"),
-        ({"body_lr": 0.0}, r"task.body_lr must be in \(0, 1\], got 0.0"),
-        ({"freeze_epochs": -1}, "task.freeze_epochs must be >= 0, got -1"),
         ({"final_lr": 1.5}, r"task.final_lr must be in \[0, 1\], got 1.5"),
         ({"ema_decay": 1.0}, r"task.ema_decay must be in \[0, 1\), got 1.0"),
         ({"freeze_blocks": 15}, "task.freeze_blocks must be 0 to 14, got 15"),
+        ({"body_lr": 0.0}, r"task.body_lr must be in \(0, 1\], got 0.0"),
+        ({"body_lr": 1.5}, r"task.body_lr must be in \(0, 1\], got 1.5"),
+        ({"freeze_epochs": -1}, "task.freeze_epochs must be >= 0, got -1"),
+        (
+            {"freeze_body": True},
+            r"task.freeze_body=true is for heads on pooled features, which are computed once; the detection head sees "
+            r"whole maps: set task.freeze_blocks=14",
+        ),
     ],
 )
 def test_bad_settings(settings: dict[str, object], message: str) -> None:

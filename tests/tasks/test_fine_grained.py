@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mbapps.models.mobilenet import MobileNetV1
+from mbapps.models.network import Network
 from mbapps.tasks.fine_grained import FineGrainedHead
 
 NAMES = ["pug", "beagle", "akita"]
@@ -100,6 +101,76 @@ def test_settings_rebuild_the_head(body: MobileNetV1) -> None:
     assert all(key.startswith(FineGrainedHead.CLASS_LAYERS) for key in head.state_dict())
 
 
+def test_pooling_before_the_layer_is_the_layer_before_pooling(body: MobileNetV1) -> None:
+    """The class activation map is the logit, cell by cell."""
+    head = FineGrainedHead(body, NAMES).eval()
+    features = torch.rand(2, 256, 3, 4)
+    outputs = head({"c5": features})
+    by_cell = torch.einsum("bchw,kc->bkhw", features, head.linear.weight)
+    torch.testing.assert_close(outputs["logits"], by_cell.mean(dim=(2, 3)) + head.linear.bias)
+    for row, answer in enumerate(head.decode(outputs, torch.tensor([[8, 8]] * 2))):
+        heat = by_cell[row, outputs["logits"][row].argmax()].detach()
+        expected = (heat - heat.min()) / (heat.max() - heat.min())
+        assert answer.heat is not None
+        torch.testing.assert_close(torch.from_numpy(answer.heat), expected)
+
+
+def test_a_flat_map_is_no_division_by_zero(body: MobileNetV1) -> None:
+    head = FineGrainedHead(body, NAMES).eval()
+    (answer,) = head.decode(head({"c5": torch.ones(1, 256, 2, 2)}), torch.tensor([[8, 8]]))
+    assert answer.heat is not None
+    assert answer.heat.tolist() == [[0, 0], [0, 0]]
+
+
+def test_the_map_is_of_evaluation_alone(body: MobileNetV1) -> None:
+    head = FineGrainedHead(body, NAMES)
+    assert set(head({"c5": torch.ones(1, 256, 2, 2)})) == {"logits"}
+    assert set(head.eval()({"c5": torch.ones(1, 256, 2, 2)})) == {"logits", "map"}
+
+
+def test_low_precision_decodes_too(body: MobileNetV1) -> None:
+    network = Network(body, {"fine_grained": FineGrainedHead(body, NAMES)}).eval()
+    images = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        answers = network.head("fine_grained").decode(
+            network(images)["fine_grained"], torch.tensor([[8, 8]] * 2)
+        )
+    assert [answer.logits.dtype.name for answer in answers] == ["float32"] * 2
+
+
+def test_a_mirrored_image_is_seen_mirrored(body: MobileNetV1) -> None:
+    network = Network(body, {"fine_grained": FineGrainedHead(body, NAMES)}).eval()
+    images = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        both = network.answer(images, "fine_grained", flip=True)
+        turned = network.answer(images.flip(-1), "fine_grained", flip=True)
+    torch.testing.assert_close(both["logits"], turned["logits"])
+    torch.testing.assert_close(both["map"], turned["map"].flip(-1))
+
+
+def test_temperature_changes_probabilities_and_no_order(body: MobileNetV1) -> None:
+    head = FineGrainedHead(body, NAMES)
+    logits = {"logits": torch.tensor([[3.0, 1, 0]])}
+    (before,) = head.decode(logits, torch.tensor([[8, 8]]))
+    for factor, settings in ((2.0, 2.0), (1.5, 3.0)):  # fitted on answers that have the first one in them
+        head.calibrate(SimpleNamespace(best_temperature=lambda factor=factor: factor))
+        assert head.settings["temperature"] == settings
+    (after,) = head.decode(logits, torch.tensor([[8, 8]]))
+    assert after.labels.tolist() == before.labels.tolist()
+    assert after.logits == pytest.approx(before.logits / 3)
+    assert after.scores[0] < before.scores[0]
+
+
+def test_label_smoothing_is_torchs(body: MobileNetV1) -> None:
+    head = FineGrainedHead(body, NAMES, label_smoothing=0.3)
+    logits, labels = torch.randn(4, 3), torch.tensor([0, 1, 2, 1])
+    target = torch.full((4, 3), 0.1)
+    target[torch.arange(4), labels] += 0.7
+    expected = -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    loss = head.loss({"logits": logits}, SimpleNamespace(labels=labels))["loss"]
+    torch.testing.assert_close(loss, expected)
+
+
 @pytest.mark.parametrize(
     ("names", "settings", "message"),
     [
@@ -109,6 +180,9 @@ def test_settings_rebuild_the_head(body: MobileNetV1) -> None:
         (NAMES, {"central_crop": 0}, r"task\.head\.central_crop must be in \(0, 1\], got 0"),
         (NAMES, {"temperature": 0}, r"task\.head\.temperature must be > 0, got 0"),
         (NAMES, {"top_k": 0}, r"task\.head\.top_k must be >= 1, got 0"),
+        (NAMES, {"label_smoothing": -0.1}, r"task\.head\.label_smoothing must be in \[0, 1\), got -0\.1"),
+        (NAMES, {"central_crop": 0.0}, r"task\.head\.central_crop must be in \(0, 1\], got 0\.0"),
+        (NAMES, {"temperature": 0.0}, r"task\.head\.temperature must be > 0, got 0\.0"),
     ],
 )
 def test_refusals(body: MobileNetV1, names: list[str], settings: dict[str, float], message: str) -> None:
