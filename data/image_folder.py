@@ -55,7 +55,7 @@ def read_image_folder(folder: Path, class_names: Sequence[str] | None = None) ->
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of classes at {folder}")
-    found = {path.name: sorted(_images(path, folder)) for path in _folders(folder)}
+    found = {path.name: sorted(image_files(path, folder)) for path in _folders(folder)}
     problems: dict[str, list[str]] = {}
     tell(
         problems,
@@ -91,7 +91,8 @@ def _folders(root: Path) -> list[Path]:
         )
 
 
-def _images(folder: Path, root: Path) -> Iterator[str]:
+def image_files(folder: Path, root: Path) -> Iterator[str]:
+    """Give the pictures in a folder and below it, hidden ones passed over, by their paths from `root`."""
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for file in files:
