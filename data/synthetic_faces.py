@@ -41,8 +41,8 @@ class _Pen:
 
     def __init__(self, rng: np.random.Generator, canvas: Floats):
         self.rng, self.canvas = rng, canvas
-        angle, scale = rng.normal(0, 0.13), 46 * rng.uniform(0.8, 1.15)
-        cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
+        angle, scale = rng.normal(0, 0.13), 54 * rng.uniform(0.85, 1.12)
+        cos, sin = scale * np.cos(angle), scale * np.sin(angle)
         self.turn = np.array([[cos, sin], [-sin, cos]]) * [[1], [rng.uniform(0.93, 1.07)]]
         self.centre = np.array([WIDTH / 2, HEIGHT * 0.52]) + rng.normal(0, 6, 2)
         self.yaw = rng.normal(0, 0.1)  # how far what lies in front of the head moves sideways
@@ -53,10 +53,16 @@ class _Pen:
               grain: float = 0.0) -> None:  # fmt: skip
         """Fill an outline [N, 2]; `front` says how far before the head's middle it lies, 1 being the nose."""
         posed = (points + [self.yaw * front, 0]) @ self.turn + self.centre
-        mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
-        cv2.fillPoly(mask, [np.round(posed * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        room = 4 * soft + 1
+        left, top = np.clip(posed.min(axis=0) - room, 0, [WIDTH, HEIGHT]).astype(int)
+        right, bottom = np.clip(posed.max(axis=0) + room, 0, [WIDTH, HEIGHT]).astype(int)
+        if right <= left or bottom <= top:
+            return
+        mask = np.zeros((bottom - top, right - left), dtype=np.uint8)
+        cv2.fillPoly(mask, [np.round((posed - [left, top]) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
         blend = cv2.merge([cv2.GaussianBlur(mask.astype(np.float32) / 255 * cover, (0, 0), soft)] * 3)
-        self.canvas += (colour + self.grain * grain - self.canvas) * blend
+        part = self.canvas[top:bottom, left:right]
+        part += (colour + self.grain[top:bottom, left:right] * grain - part) * blend
 
     def disc(self, x: float, y: float, width: float, height: float, colour: Floats, **style: float) -> None:
         """Fill an ellipse given by its middle and its half axes."""
@@ -150,7 +156,7 @@ def _behind(pen: _Pen, has: dict[str, bool], skin: Floats, hair: Floats) -> None
     pen.disc(0, 2.9, rng.uniform(1.7, 2.3), 1.25, _any_colour(rng), grain=8)
     pen.shape(np.array([[-0.5, 0.7], [0.5, 0.7], [0.6, 2.0], [-0.6, 2.0]]), skin * 0.82)
     metal = np.array([225, 190, 90] if rng.random() < 0.5 else [200, 205, 215], dtype=np.float32)
-    size, drop = rng.uniform(0.07, 0.15), rng.uniform(0.35, 0.6)
+    size, drop = rng.uniform(0.1, 0.18), rng.uniform(0.35, 0.6)
     for side in (-1.0, 1.0):
         pen.disc(side * 1.0, 0.1, 0.16, 0.27, skin * 0.9, front=-0.3)
         if has["Wearing_Earrings"]:
@@ -175,7 +181,7 @@ def _features(pen: _Pen, has: dict[str, bool], skin: Floats, hair: Floats) -> No
     across = np.linspace(-1, 1, 24)
     lip = np.stack([across * half, 0.72 - curve * (across**2 - 0.5)], axis=1)
     red = skin * _rgb([0.8, 0.52, 0.52]) if rng.random() < 0.7 else _rgb([170, 40, 60])
-    pen.line(lip, rng.uniform(0.1, 0.18), red, front=0.7)
+    pen.line(lip, rng.uniform(0.12, 0.2), red, front=0.7)
     if rng.random() < (0.6 if has["Smiling"] else 0.2):
         pen.line(lip * [0.8, 1], 0.07, _rgb([240, 238, 230]), front=0.7)
 
@@ -192,13 +198,13 @@ def _glasses(pen: _Pen) -> None:
     pen.line(np.array([[-0.41 + width, -0.13], [0.41 - width, -0.13]]), thick, frame, front=0.8)
 
 
-def faces_root(*, seed: int = 0, train: int = 1600, val: int = 200, test: int = 200) -> Path:
+def faces_root(*, seed: int = 0, train: int = 1400, val: int = 200, test: int = 200) -> Path:
     """Give the folder of the synthetic faces, rendered on first use: below $MBAPPS_DATA, or datasets/."""
     name = f"face_attr-v{VERSION}-seed{seed}-{train}-{val}-{test}"
     return write_faces(data_home() / "synthetic" / name, seed=seed, train=train, val=val, test=test)
 
 
-def write_faces(folder: Path, *, seed: int = 0, train: int = 1600, val: int = 200, test: int = 200) -> Path:
+def write_faces(folder: Path, *, seed: int = 0, train: int = 1400, val: int = 200, test: int = 200) -> Path:
     """Render faces into `folder`, as JPEG files and CelebA's two lists, at once; a complete one is left as is.
 
     Raises:

@@ -66,26 +66,26 @@ class AttributeMetric:
             self.rows.append((int(row), answer.probs))
 
     def compute(self) -> dict[str, float]:
-        """Give "mean_AP", "attributes_undefined", and "AP/<attribute>" and "base_rate/<attribute>" of each.
+        """Give "mean_AP", and "AP/<attribute>" and "base_rate/<attribute>" of each.
 
-        AP is undefined, NaN, where no image is known to have the attribute: the mean leaves it out, and it is
-        counted. The base rate is the share that has it of the images where that is known, and the AP that
-        guessing would have.
+        AP is undefined, NaN, where no image is known to have the attribute: the mean leaves it out. The base rate
+        is the share that has it of the images where that is known, and the AP that guessing would have.
         """
         probs, labels = self._collect()
         ap = [float(ranking.average_precision()[0]) for ranking in self._rankings(probs, labels)]
         base = [float(np.mean(of[of != UNKNOWN])) if (of != UNKNOWN).any() else math.nan for of in labels.T]
         names = self.truth.class_names
-        numbers = {"mean_AP": mean_defined(np.array(ap)), "attributes_undefined": int(np.isnan(ap).sum())}
+        numbers = {"mean_AP": mean_defined(np.array(ap))}
         numbers |= {f"AP/{name}": value for name, value in zip(names, ap, strict=True)}
         return numbers | {f"base_rate/{name}": value for name, value in zip(names, base, strict=True)}
 
     def conclude(self, thresholds: float | Sequence[float] | None = None) -> dict[str, float]:
         """Give what is asked for once, not after each epoch: intervals, groups, and accuracy at thresholds.
 
-        That is "mean_AP_low" and "mean_AP_high", "mean_balanced_accuracy" and "balanced_accuracy/<attribute>"
-        (the mean of the shares of yes and of no that are right), and with groups "worst_group_gap", its "_low"
-        and "_high", and "group_AP/<attribute>: yes", "…: no" with their "_low", "_high" and "_images".
+        That is "attributes_undefined", how many have no AP; "mean_AP_low" and "mean_AP_high"; and
+        "mean_balanced_accuracy" and "balanced_accuracy/<attribute>", the mean of the shares of yes and of no that
+        are right. With groups it is also "worst_group_gap", its "_low" and "_high", and for "<attribute>: yes" and
+        "<attribute>: no" each "group_images/…", "group_AP/…", "group_AP_low/…" and "group_AP_high/…".
         Intervals hold 95 % of bootstrap samples of the images. The gap is that of the pair of groups furthest
         apart, better less worse.
 
@@ -96,7 +96,10 @@ class AttributeMetric:
         at = self.best_thresholds() if thresholds is None else thresholds
         names = self.truth.class_names
         accuracy = np.array([row["balanced accuracy"] for row in self.by_attribute(at).values()], dtype=float)
-        numbers: dict[str, float] = {"mean_balanced_accuracy": mean_defined(accuracy)}
+        undefined = int((~(labels == 1).any(axis=0)).sum())
+        numbers: dict[str, float] = {
+            "attributes_undefined": undefined, "mean_balanced_accuracy": mean_defined(accuracy),
+        }  # fmt: skip
         numbers |= {f"balanced_accuracy/{name}": float(of) for name, of in zip(names, accuracy, strict=True)}
         everyone = np.ones(len(labels), dtype=np.bool_)
         parts = [(everyone, np.ones(len(names), dtype=np.bool_))]
