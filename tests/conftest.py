@@ -31,6 +31,30 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_detection(tmp_path_factory.mktemp("tiny") / "set", train=24, val=8, test=8)
 
 
+@pytest.fixture(scope="session")
+def tiny_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small set of synthetic faces in CelebA's layout."""
+    from mbapps.data.synthetic_faces import write_faces
+
+    return write_faces(tmp_path_factory.mktemp("tiny") / "faces", train=32, val=24, test=24)
+
+
+@pytest.fixture(scope="session")
+def tiny_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of noise, one brighter, in a folder each."""
+    import numpy as np
+    from PIL import Image
+
+    root, random = tmp_path_factory.mktemp("tiny") / "classes", np.random.default_rng(0)
+    for name, top in (("bright", 256), ("dark", 128)):
+        (root / name).mkdir(parents=True)
+        for index in range(16):
+            Image.fromarray(random.integers(top, size=(48, 48, 3), dtype=np.uint8)).save(
+                root / name / f"{index}.png"
+            )
+    return root
+
+
 def coco_splits(root: Path) -> dict[str, tuple[Path, Path]]:
     """Annotations and image folder of each split that one file of a COCO folder claims."""
     from mbapps.data.coco_files import coco_files, image_folder

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
 from conftest import compose
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -64,60 +66,51 @@ def test_every_file_is_short() -> None:
         assert len(path.read_text().splitlines()) <= 30, path
 
 
-def test_head_settings_are_the_arguments_of_the_head() -> None:
-    """No key of conf/task/*.yaml is dead: each is an argument of its head or of the Task."""
-    import inspect
+def transform(task: str) -> type:
+    from mbapps.data.transforms import ClassificationTransform, DetectionTransform
 
+    return DetectionTransform if task == "detection" else ClassificationTransform
+
+
+@pytest.mark.parametrize("task", options("task"))
+def test_head_settings_are_the_arguments_of_the_head(task: str) -> None:
+    """No key of conf/task/*.yaml is dead: each is an argument of its head, its metric or of the Task."""
     from mbapps.app import FITTING
     from mbapps.tasks.base import Task
-    from mbapps.tasks.detection import DetectionHead
 
-    cfg = compose("task=detection").task
-    assert set(cfg.head) - {"_target_"} <= set(inspect.signature(DetectionHead).parameters)
+    cfg = compose(f"task={task}").task
+    for part in (cfg.head, cfg.metric):
+        keys = {key for key in part if not key.startswith("_")}
+        assert keys <= set(inspect.signature(get_class(part._target_)).parameters)
     assert set(FITTING) == set(inspect.signature(Task).parameters) - {"network", "metric"}
     assert set(cfg) == {*FITTING, "head", "metric", "image_size", "max_epochs"}
 
 
-def test_data_settings_are_the_arguments_of_the_data() -> None:
-    import inspect
-
-    from mbapps.data.detection import DetectionData
-    from mbapps.data.transforms import DetectionTransform
-
-    cfg = compose("task=detection").data
-    assert set(cfg) - {"_target_"} == set(inspect.signature(DetectionData).parameters) - {
-        "class_names",
-        "split",
-    }
-    assert set(cfg.augment) == set(inspect.signature(DetectionTransform).parameters) - {"size"}
+@pytest.mark.parametrize("task", options("task"))
+def test_data_settings_are_the_arguments_of_the_data(task: str) -> None:
+    cfg = compose(f"task={task}").data
+    given = set(inspect.signature(get_class(cfg._target_)).parameters) - {"class_names", "split"}
+    assert set(cfg) - {"_target_"} == given
+    assert set(cfg.augment) <= set(inspect.signature(transform(task)).parameters) - {"size"}
 
 
-def test_python_defaults_are_those_of_the_yaml() -> None:
+@pytest.mark.parametrize("task", options("task"))
+def test_heads_and_data_default_to_the_yaml(task: str) -> None:
     """Two places name each default; they must not part."""
-    import inspect
-
-    from mbapps.data.detection import DetectionData
-    from mbapps.data.transforms import DetectionTransform
-    from mbapps.tasks.base import Task
-    from mbapps.tasks.detection import DetectionHead
-
-    cfg = compose("task=detection")
-    pairs = [
-        (cfg.task.head, DetectionHead),
-        (cfg.task, Task),
-        (cfg.data, DetectionData),
-        (cfg.data.augment, DetectionTransform),
-    ]
-    own = {
-        "image_size",
-        "seed",
-        "augment",
-        "root",
-        "monitor",
-        "positive_iou",
-        "metric",
-    }  # set by another key or by SSD
-    for values, kind in pairs:
+    cfg = compose(f"task={task}")
+    own = {"image_size", "seed", "augment", "root", "positive_iou"}  # set by another key or by SSD
+    for values in (cfg.task.head, cfg.data):
+        kind = get_class(values._target_)
         for name, parameter in inspect.signature(kind).parameters.items():
             if name in values and name not in own:
+                assert parameter.default == values[name], f"{kind.__name__}.{name}"
+
+
+def test_task_and_transform_default_to_the_yaml_of_detection() -> None:
+    from mbapps.tasks.base import Task
+
+    cfg = compose("task=detection")
+    for values, kind in ((cfg.task, Task), (cfg.data.augment, transform("detection"))):
+        for name, parameter in inspect.signature(kind).parameters.items():
+            if name in values and name not in ("monitor", "metric"):
                 assert parameter.default == values[name], f"{kind.__name__}.{name}"

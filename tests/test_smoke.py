@@ -19,10 +19,19 @@ TASKS = [
 ]
 
 
+SETS = {  # of each task the fixture of its data, and settings
+    # else the mining leaves whole maps without a gradient
+    "detection": ("tiny", "task.head.negative_ratio=1000"),
+    "face_attr": ("tiny_faces",),
+    "fine_grained": ("tiny_classes",),
+}
+
+
 @pytest.fixture
-def built(tiny: Path, request: pytest.FixtureRequest):  # noqa: ANN201
-    everything = "task.head.negative_ratio=1000"  # else the mining leaves whole maps without a gradient
-    cfg = compose(f"task={request.param}", f"data.root={tiny}", everything, *QUICK)
+def built(request: pytest.FixtureRequest):  # noqa: ANN201
+    fixture, *words = SETS[request.param]
+    root = request.getfixturevalue(fixture)
+    cfg = compose(f"task={request.param}", f"data.root={root}", *words, *QUICK)
     HydraConfig.instance().set_config(cfg)
     data = app.build_data(cfg)
     network, _ = build_network(cfg, data.class_names)

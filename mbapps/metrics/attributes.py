@@ -187,6 +187,7 @@ class AttributeMetric:
         captions = []
         for place in np.argsort(-mean, kind="stable")[:count].tolist():
             wrong = np.argsort(-losses[place], kind="stable")[:SHOWN_WRONG]
+            wrong = wrong[: 1 + int((own[place, wrong[1:]] < 0.5).sum())]  # the first however right it is
             told = [
                 f"{self.truth.class_names[row]} {probs[place, row]:.2f}, in truth {TRUTH[labels[place, row]]}"
                 for row in wrong.tolist()
