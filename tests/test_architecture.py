@@ -14,7 +14,7 @@ ALLOWED = {
     "data": {"batches", "images", "predictions", "files", "columns"},
     "mbapps/models": {"models", "ops"},
     "mbapps/ops": {"ops"},
-    "mbapps/metrics": {"metrics", "ops", "batches", "predictions", "images", "plots"},
+    "mbapps/metrics": {"metrics", "ops", "batches", "predictions", "images", "plots", "sections"},
     "mbapps/deploy": {"deploy", "models", "predictions", "images", "files", "card", "report", "tasks"},
 }
 OPEN = {"app", "starting", "truth", "verbs", "__main__", "sweep", "loggers"}  # see all

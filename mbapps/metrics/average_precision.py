@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mbapps.batches import UNKNOWN
 
-CHUNK = 2_000_000  # weights in memory at a time
+CHUNK = 500_000  # weights in memory at a time
 NO_THRESHOLD = 0.5  # stands for an attribute whose best threshold can't be known
 
 Floats = NDArray[np.float64]
@@ -25,12 +25,14 @@ class Ranking:
     Args:
         scores: [N].
         truth: [N], whether yes is right.
+        images: [N], which column of `average_precision`'s weights is each answer's; None counts from 0.
     """
 
-    def __init__(self, scores: Floats, truth: Bools):
-        self.order = np.argsort(-scores, kind="stable")
-        self.scores = scores[self.order]
-        self.truth = truth[self.order]
+    def __init__(self, scores: Floats, truth: Bools, images: NDArray[np.intp] | None = None):
+        order = np.argsort(-scores, kind="stable")
+        self.images = order if images is None else images[order]
+        self.scores = scores[order]
+        self.truth = truth[order]
         self.ends = np.flatnonzero(np.append(self.scores[1:] != self.scores[:-1], True)[: len(scores)])
 
     def curve(self) -> tuple[Floats, Floats]:
@@ -46,18 +48,19 @@ class Ranking:
         It is scikit-learn's `average_precision_score`: nothing is interpolated.
 
         Args:
-            weights: [R, N] how often each answer counts, in the order they were given, R times over; None is
-                once each.
+            weights: [R, images] how often each counts, R times over; None is once each.
 
         Returns:
             [R], or [1].
         """
-        counts = np.ones((1, len(self.order))) if weights is None else weights[:, self.order]
-        right = np.cumsum(counts * self.truth, axis=1)[:, self.ends]
-        shown = np.cumsum(counts, axis=1)[:, self.ends]
+        counts = np.ones((1, len(self.truth))) if weights is None else weights[:, self.images]
+        yes = np.cumsum(self.truth)[self.ends]
+        gaining = np.diff(yes, prepend=0) > 0  # at the other scores no recall is gained
+        shown = np.cumsum(counts, axis=1)[:, self.ends[gaining]]
+        right = np.cumsum(counts[:, self.truth], axis=1)[:, yes[gaining] - 1]
+        precision = right / np.maximum(shown, 1)  # where none is shown, none is gained either
+        total = right[:, -1] if gaining.any() else np.zeros(len(counts))
         gained = np.diff(right, axis=1, prepend=0)
-        precision = right / np.maximum(shown, 1e-12)  # none shown: none gained either
-        total = right[:, -1] if len(self.ends) else np.zeros(len(counts))
         with np.errstate(invalid="ignore"):
             return np.asarray((precision * gained).sum(axis=1) / np.where(total > 0, total, np.nan))
 
@@ -114,17 +117,17 @@ def mean_ap_of_parts(
     Returns:
         G values and [G, count]; NaN where a part, or a sample of it, has no image with any of its attributes.
     """
-    rankings: list[tuple[int, NDArray[np.intp], Ranking]] = []  # part, images, their ranking
+    rankings: list[tuple[int, Ranking]] = []  # of one attribute in one part
     for part, (images, attributes) in enumerate(parts):
         for column in np.flatnonzero(attributes):
             there = np.flatnonzero(images & (labels[:, column] != UNKNOWN))
-            rankings.append((part, there, Ranking(probs[there, column], labels[there, column] == 1)))
-    owner = np.array([part for part, _, _ in rankings], dtype=int)
-    values = np.array([ranking.average_precision()[0] for _, _, ranking in rankings])
+            rankings.append((part, Ranking(probs[there, column], labels[there, column] == 1, there)))
+    owner = np.array([part for part, _ in rankings], dtype=int)
+    values = np.array([ranking.average_precision()[0] for _, ranking in rankings])
     means = np.full((len(parts), count), math.nan)
     start = 0
     for weights in resamples(len(labels), count) if len(labels) else ():
-        spread = [ranking.average_precision(weights[:, there]) for _, there, ranking in rankings]
+        spread = [ranking.average_precision(weights) for _, ranking in rankings]
         stop = start + len(weights)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a sample may have no image with an attribute
