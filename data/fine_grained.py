@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from mbapps.batches import ClassificationBatch, LabelTable
+from mbapps.batches import AttributeBatch, ClassificationBatch, LabelTable
 from mbapps.images import BrokenImageError, UInt8Image, central_view, read_image
 from mbapps.predictions import Classification
 
@@ -29,7 +29,7 @@ class Sample(NamedTuple):
     image: UInt8Image | None  # [S, S, 3]
     row: int
     size: tuple[int, int]  # height and width of the original, px
-    label: int
+    label: Any  # the table's: a row of class_names, or [A] attributes
     broken: tuple[str, ...]
 
 
@@ -91,25 +91,28 @@ class ClassificationDataset(Dataset[Sample]):
                 square = central_view(image, self.image_size, self.central_crop)
             else:
                 square = self.transform(image, (self.seed, epoch, row))
-            return Sample(square, row, size, int(self.table.labels[row]), tuple(broken))
+            return Sample(square, row, size, self.table.labels[row], tuple(broken))
         return Sample(None, row, (0, 0), 0, tuple(broken))
 
 
 class ClassificationCollate:
-    """Samples -> ClassificationBatch; unreadable ones are left out."""
+    """Samples -> a batch of the wanted kind; unreadable ones are left out."""
 
-    def __init__(self, image_size: int):
+    def __init__(
+        self, image_size: int, kind: type[ClassificationBatch] | type[AttributeBatch] = ClassificationBatch
+    ):
         self.image_size = image_size
+        self.kind = kind
 
-    def __call__(self, samples: Sequence[Sample]) -> ClassificationBatch:
+    def __call__(self, samples: Sequence[Sample]) -> ClassificationBatch | AttributeBatch:
         good = [sample for sample in samples if sample.image is not None]
-        return ClassificationBatch(
+        return self.kind(
             images=stack_images(
                 [sample.image for sample in good if sample.image is not None], self.image_size
             ),
             rows=torch.tensor([sample.row for sample in good], dtype=torch.int64),
             sizes=torch.tensor([sample.size for sample in good], dtype=torch.int64).reshape(-1, 2),
-            labels=torch.tensor([sample.label for sample in good], dtype=torch.int64),
+            labels=torch.from_numpy(np.array([sample.label for sample in good], dtype=np.int64)),
             broken=tuple(message for sample in samples for message in sample.broken),
         )
 
@@ -233,7 +236,9 @@ class FineGrainedData(DataModule):
             int
         )  # classes lie one after another
         samples = [dataset[0, int(row)] for row in rows]
-        return [self._titled(sample.image, sample.label) for sample in samples if sample.image is not None]
+        return [
+            self._titled(sample.image, int(sample.label)) for sample in samples if sample.image is not None
+        ]
 
     def picture(self, split: str, row: int) -> tuple[UInt8Image, UInt8Image]:
         image = read_row(self.tables[split], row)

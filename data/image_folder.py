@@ -52,7 +52,7 @@ def read_image_folder(folder: Path) -> LabelTable:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of classes at {folder}")
-    found = {path.name: sorted(_images(path, folder)) for path in _folders(folder)}
+    found = {path.name: sorted(image_files(path, folder)) for path in _folders(folder)}
     problems: dict[str, list[str]] = {}
     empty = [str(folder / name) for name, files in found.items() if not files]
     tell(problems, "class folder without images: left out", empty)
@@ -78,7 +78,8 @@ def _folders(root: Path) -> list[Path]:
         )
 
 
-def _images(folder: Path, root: Path) -> Iterator[str]:
+def image_files(folder: Path, root: Path) -> Iterator[str]:
+    """Give the pictures in a folder and below it, hidden ones passed over, by their paths from `root`."""
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for file in files:

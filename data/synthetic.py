@@ -354,12 +354,12 @@ def synthetic_root(task: str, **counts: int) -> Path:
     Raises:
         ValueError: there is none for this task.
     """
-    from .synthetic_textures import VERSION as TEXTURES_VERSION
-    from .synthetic_textures import write_textures
+    from . import synthetic_faces, synthetic_textures
 
     writers: dict[str, tuple[Callable[..., Path], int]] = {
         "detection": (write_detection, VERSION),
-        "fine_grained": (write_textures, TEXTURES_VERSION),
+        "face_attr": (synthetic_faces.write_faces, synthetic_faces.VERSION),
+        "fine_grained": (synthetic_textures.write_textures, synthetic_textures.VERSION),
     }
     if task not in writers:
         raise ValueError(f"no synthetic set for task={task}, only for {', '.join(writers)}; set data.root")

@@ -17,7 +17,7 @@ PATH_KEYS = frozenset({
     "data.class_map",
 })  # fmt: skip
 LIST_KEYS = frozenset(
-    {"data.train", "data.val", "data.test", "data.classes"}
+    {"data.train", "data.val", "data.test", "data.classes", "data.attributes", "task.metric.groups"}
 )  # [a, b] is a list of such values
 SWEEP_FLAGS = ("-m", "--multirun")
 

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from torch import Tensor  # scoring a file of answers needs the tables alone, and starts without torch
+    from typing_extensions import Self
 
 from .columns import Columns, lend_columns
 
 PADDING = -1  # label of the rows that pad an image's truth to the longest of its batch
+UNKNOWN = -1  # label of an attribute that nobody judged in this image
 COLUMNS = ("files", "image_ids", "sizes", "starts", "boxes", "labels", "areas", "crowd")
 WORTH_LENDING = 4_000_000  # bytes of columns in memory from which a started process maps them from a file
 
@@ -121,7 +123,7 @@ class LabelTable:
 
     folder: Path  # `files` are relative to it
     files: NDArray[np.str_]  # [N]
-    labels: NDArray[np.int32]  # [N] rows of class_names
+    labels: NDArray[np.integer[Any]]  # int32 [N] rows of class_names
     class_names: tuple[str, ...]
     crops: NDArray[np.int32] | None = (
         None  # [N, 4] xyxy px: the part of each picture that counts; None: all of it
@@ -134,7 +136,7 @@ class LabelTable:
     def __len__(self) -> int:
         return len(self.files)
 
-    def take(self, images: NDArray[np.int64]) -> LabelTable:
+    def take(self, images: NDArray[np.int64]) -> Self:
         """Give the table of some image rows, in that order."""
         crops = None if self.crops is None else self.crops[images]
         return replace(self, files=self.files[images], labels=self.labels[images], crops=crops)
@@ -147,4 +149,22 @@ class ClassificationBatch(NamedTuple):
     rows: Tensor  # int64 [B] rows of the data set's table
     sizes: Tensor  # int64 [B, 2] height and width of the original image, px
     labels: Tensor  # int64 [B]
+    broken: tuple[str, ...] = ()  # images that could not be read, each with its reason
+
+
+@dataclass(frozen=True)
+class AttributeTable(LabelTable):
+    """Images and which attributes each has: `labels` are int8 [N, A], 1 present, 0 absent or UNKNOWN.
+
+    `class_names` are those of the A attributes.
+    """
+
+
+class AttributeBatch(NamedTuple):
+    """One step of attributes: B images and which of A attributes each has."""
+
+    images: Tensor  # uint8 [B, 3, S, S], channels-last in memory
+    rows: Tensor  # int64 [B] rows of the data set's table
+    sizes: Tensor  # int64 [B, 2] height and width of the original image, px
+    labels: Tensor  # int64 [B, A]: 1 present, 0 absent, UNKNOWN
     broken: tuple[str, ...] = ()  # images that could not be read, each with its reason

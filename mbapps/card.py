@@ -41,8 +41,10 @@ LIMITS = {
         "how a face looks in one picture, made by the habits of those who labelled the training data; they "
         "say nothing about who a person is. **Do not use it to decide about people**: not for hiring, "
         "credit, policing, border control, access or pricing, and not to infer gender identity, origin, "
-        "health, character or emotion. Accuracy differs between groups of people, light and poses; measure "
-        "it on the people concerned before any use. In many countries faces are protected biometric data "
+        "health, character or emotion. Accuracy differs between groups of people, light and poses: where "
+        "groups were named in training, `model.json` has the numbers of each; measure it on the people "
+        "concerned before any use. Thresholds were chosen for the best F1 on validation images, or are a plain "
+        "0.5; other cameras and other people need their own. In many countries faces are protected biometric data "
         "and consent is required by law."
     ),
     "geo": (

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from .images import UInt8Image
 
 SHOWN_CLASSES = 20  # of those that an error message lists
-SHADE = 0.45  # light that is left where a class was not seen at all
+SHADE = 0.45  # light that is left where a class was not seen at all, and under a list of attributes
+ABSENT = (110, 116, 125)  # the bar of an attribute that the image does not have
 
 
 class Prediction(Protocol):
@@ -240,3 +241,60 @@ class Classification:
         light = np.full((height, width, 1), SHADE, dtype=np.float32)
         light[y1:y2, x1:x2, 0] += (1 - SHADE) * heat.clip(0, 1)
         return (image * light).round().astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What an attribute head says of one image: how probable each of A attributes is, and which it has."""
+
+    probs: NDArray[
+        np.floating[Any]
+    ]  # [A] in [0, 1]; NaN where nobody can tell, as in truth that was not judged
+    class_names: Sequence[str]  # the attributes'
+    thresholds: float | Sequence[float] = 0.5  # of all or [A]: at or above it the image has the attribute
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """[A] whether the image has each attribute."""
+        return np.asarray(self.probs >= np.asarray(self.thresholds, dtype=self.probs.dtype))
+
+    def above(self, score_thresh: float | Sequence[float]) -> Attributes:
+        """The same probabilities judged at other thresholds, one for all or [A]."""
+        return replace(self, thresholds=score_thresh)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One dict per attribute: name, score, present."""
+        return [
+            {"name": name, "score": round(float(prob), 5), "present": bool(present)}
+            for name, prob, present in zip(self.class_names, self.probs, self.present, strict=True)
+        ]
+
+    def draw(self, image: UInt8Image) -> UInt8Image:
+        """A list of the attributes, each in a bar as long as it is probable: coloured if present, else grey.
+
+        Where there is no room for all of them, those that are present come first, and the last line counts the
+        rest.
+        """
+        rows = np.flatnonzero(np.isfinite(self.probs))
+        size = max(10, round(min(image.shape[:2]) / 24))
+        line = size + 4
+        room, more = max(1, image.shape[0] // line), ""
+        if len(rows) > room:
+            rows = rows[np.lexsort((-self.probs[rows], ~self.present[rows]))]
+            rows, more = rows[: room - 1], f"{len(rows) - room + 1} more"
+        texts = [f"{self.class_names[row]} {self.probs[row]:.2f}" for row in rows.tolist()]
+        texts += [more] if more else []
+        font = _font(size)
+        panel = min(image.shape[1], 6 + max((round(font.getlength(text)) for text in texts), default=0))
+        canvas = np.array(image)
+        canvas[: line * len(texts), :panel] = (canvas[: line * len(texts), :panel] * SHADE).astype(np.uint8)
+        picture = Image.fromarray(canvas)
+        pen = ImageDraw.Draw(picture)
+        for place, row in enumerate(rows.tolist()):
+            end = panel * float(self.probs[row]) - 1
+            fill = colour(row) if self.present[row] else ABSENT
+            if end >= 0:
+                pen.rectangle((0, place * line + 1, end, (place + 1) * line - 2), fill=fill)
+        for place, text in enumerate(texts):
+            pen.text((3, place * line), text, (255, 255, 255), font, stroke_width=1, stroke_fill=(0, 0, 0))
+        return np.asarray(picture)

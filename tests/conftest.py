@@ -39,6 +39,21 @@ def textures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_textures(tmp_path_factory.mktemp("textures") / "set", train=32, val=16, test=16)
 
 
+def tiny_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small set of synthetic faces in CelebA's layout."""
+    from mbapps.data.synthetic_faces import write_faces
+
+    return write_faces(tmp_path_factory.mktemp("tiny") / "faces", train=32, val=24, test=24)
+
+
+@pytest.fixture(scope="session")
+def tiny_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small set of synthetic faces in CelebA's layout."""
+    from mbapps.data.synthetic_faces import write_faces
+
+    return write_faces(tmp_path_factory.mktemp("tiny") / "faces", train=32, val=24, test=24)
+
+
 def coco_splits(root: Path) -> dict[str, tuple[Path, Path]]:
     """Annotations and image folder of each split that one file of a COCO folder claims."""
     from mbapps.data.coco_files import coco_files, image_folder

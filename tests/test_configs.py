@@ -12,7 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from mbapps.data.transforms import ClassificationTransform, DetectionTransform
 
 CONF = Path(__file__).parent.parent / "conf"
-TRANSFORMS = {"detection": DetectionTransform, "fine_grained": ClassificationTransform}
+TRANSFORMS = {
+    "detection": DetectionTransform,
+    "fine_grained": ClassificationTransform,
+    "face_attr": ClassificationTransform,
+}
 OWN = {
     "image_size",
     "seed",
@@ -22,7 +26,10 @@ OWN = {
     "positive_iou",
     "metric",
 }  # set by another key or by SSD
-TASKS_OWN = {"fine_grained": {"ema_decay"}}  # fewer steps an epoch than detection has
+TASKS_OWN = {
+    "fine_grained": {"ema_decay"},  # fewer steps an epoch than detection has
+    "face_attr": {"ema_decay", "crop_min_area", "crop_max_aspect"},  # aligned faces lose less
+}
 
 
 def options(group: str) -> list[str]:
@@ -88,6 +95,7 @@ def test_head_settings_are_the_arguments_of_the_head(task: str) -> None:
 
     cfg = compose(f"task={task}").task
     assert set(cfg.head) - {"_target_"} <= set(arguments(cfg.head))
+    assert {key for key in cfg.metric if not key.startswith("_")} <= set(arguments(cfg.metric))
     assert set(FITTING) == set(inspect.signature(Task).parameters) - {"network", "metric"}
     assert set(cfg) == {*FITTING, "head", "metric", "image_size", "max_epochs"}
 

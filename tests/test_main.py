@@ -45,6 +45,11 @@ def test_lists_come_through_hydra_as_typed() -> None:
         cfg = compose("config", overrides=rewrite([*words, "data.val=a[1].json", "data.test=['a,b.json']"]))
     assert cfg.data.train == ["train2014", "my (1).json", "Günter's/b.json"]
     assert cfg.data.classes == ["traffic light", "no", "1", "null"]
+    words = ["task=face_attr", "data.attributes=[male,age>=30,age < 60]", "task.metric.groups=[male, age<30]"]
+    with initialize_config_module("mbapps.conf", version_base="1.3"):
+        faces = compose("config", overrides=rewrite(words))
+    assert faces.data.attributes == ["male", "age>=30", "age < 60"]
+    assert faces.task.metric.groups == ["male", "age<30"]
     assert (cfg.data.val, cfg.data.test) == ("a[1].json", ["a,b.json"])
 
 

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from mbapps.predictions import SHADE, Classification, Corners, Detections, _label, class_thresholds
+from mbapps.predictions import (
+    SHADE,
+    Attributes,
+    Classification,
+    Corners,
+    Detections,
+    _label,
+    class_thresholds,
+    colour,
+)
 
 NAMES = [f"class {index}" for index in range(25)]
 
@@ -117,3 +126,40 @@ def test_a_drawing_full_of_labels_ends() -> None:
     drawn = found.draw(np.zeros((64, 64, 3), np.uint8))
     assert drawn.shape == (64, 64, 3)
     assert drawn.any()
+
+
+def test_attributes_at_thresholds() -> None:
+    answer = Attributes(np.array([0.2, 0.5, 0.9]), ("a", "b", "c"))
+    assert answer.present.tolist() == [False, True, True]
+    assert answer.above([0.1, 0.6, 0.9]).present.tolist() == [True, False, True]
+    assert answer.above(0.95).to_json() == [
+        {"name": name, "score": score, "present": False}
+        for name, score in (("a", 0.2), ("b", 0.5), ("c", 0.9))
+    ]
+
+
+def test_attributes_are_drawn_in_a_picture_of_the_same_size() -> None:
+    grey = np.full((64, 90, 3), 127, dtype=np.uint8)
+    drawn = Attributes(np.array([0.9, 0.8, np.nan]), ("a", "b", "c")).draw(grey)
+    assert drawn.shape == grey.shape
+    assert (drawn[:28, :20] != 127).any(axis=2).all()  # two lines
+    assert (drawn[28:] == 127).all()  # what is unknown has none
+    assert (drawn[:, 80:] == 127).all()
+    assert (grey == 127).all()
+
+
+def test_more_attributes_than_there_is_room_for() -> None:
+    grey = np.full((64, 200, 3), 127, dtype=np.uint8)
+    names = [f"attribute {index}" for index in range(40)]
+    probs = np.full(40, 0.1)
+    probs[30] = 0.9
+    few = Attributes(probs, names).draw(grey)
+    alone = Attributes(probs[30:31], names[30:31]).draw(grey)
+    assert few.shape == grey.shape
+    assert (few[56:] == 127).all()  # four lines: three attributes and the count of the others
+    width = 60
+    red = colour(30)
+    assert (few[1:12, 1:width] == red).all(axis=2).any()  # the one that is present comes first
+    assert not (few[15:56] == red).all(axis=2).any()
+    assert (alone[14:] == 127).all()
+    assert Attributes(np.zeros(0), ()).draw(grey).tolist() == grey.tolist()

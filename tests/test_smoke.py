@@ -12,15 +12,20 @@ from mbapps import app
 from mbapps.starting import build_network
 
 CONF = Path(__file__).parent.parent / "conf"
-TASKS = ["detection"]  # those with a synthetic set; fine_grained: tests/verbs/test_fine_grained.py
+TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
+SETS = {  # of each task the fixture of its data, and settings
+    # else the mining leaves whole maps without a gradient
+    "detection": ("tiny", "task.head.negative_ratio=1000"),
+    "face_attr": ("tiny_faces",),
+    "fine_grained": ("textures",),
+}
 
 
 @pytest.fixture
-def built(tiny: Path, textures: Path, request: pytest.FixtureRequest):  # noqa: ANN201
-    roots = {"detection": tiny, "fine_grained": textures}
-    # without it the mining leaves whole maps without a gradient
-    everything = ["task.head.negative_ratio=1000"] if request.param == "detection" else []
-    cfg = compose(f"task={request.param}", f"data.root={roots[request.param]}", *everything, *QUICK)
+def built(request: pytest.FixtureRequest):  # noqa: ANN201
+    fixture, *words = SETS[request.param]
+    root = request.getfixturevalue(fixture)
+    cfg = compose(f"task={request.param}", f"data.root={root}", *words, *QUICK)
     HydraConfig.instance().set_config(cfg)
     data = app.build_data(cfg)
     network, _ = build_network(cfg, data.class_names)
@@ -29,7 +34,7 @@ def built(tiny: Path, textures: Path, request: pytest.FixtureRequest):  # noqa: 
 
 
 def test_there_are_tasks_to_train() -> None:
-    assert {"detection", "fine_grained"} <= set(TASKS)
+    assert set(TASKS) == set(SETS)
 
 
 @pytest.mark.parametrize("built", TASKS, indirect=True)

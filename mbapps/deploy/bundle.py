@@ -26,6 +26,7 @@ from mbapps.predictions import Prediction, class_thresholds
 HEAD_CLASSES = {
     "DetectionHead": "mbapps.tasks.detection",
     "FineGrainedHead": "mbapps.tasks.fine_grained",
+    "FaceAttrHead": "mbapps.tasks.face_attr",
 }
 
 

@@ -89,7 +89,10 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     data = app.build_data(cfg, bundle, cfg.split)
     print_problems(data.problems())
     task = app.build_task(cfg, bundle.network)
-    metric = measure(cfg, folder, task, data, cfg.split)
+    thresholds, chosen = bundle.head_facts["thresholds"] or 0.5, OWN
+    if cfg.score_thresh is not None:
+        thresholds, chosen = cfg.score_thresh, f"score_thresh={cfg.score_thresh}"
+    metric = measure(cfg, folder, task, data, cfg.split, thresholds)
     if not task.trainer.is_global_zero:
         return None
     print_problems({"image not read": list(data.broken)} if data.broken else {})
@@ -100,9 +103,6 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
         paths.append(folder / "coco_results.json")
         with replacing(paths[0]) as temporary:
             temporary.write_bytes(encode_results(metric.truth, metric.rows))
-    thresholds, chosen = bundle.head_facts["thresholds"] or 0.5, OWN
-    if cfg.score_thresh is not None:
-        thresholds, chosen = cfg.score_thresh, f"score_thresh={cfg.score_thresh}"
     subtitle = f"{cfg.model} on the {cfg.split} split of {data.root}"
     context = {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)}
     numbers = task.numbers[cfg.split]
@@ -132,14 +132,27 @@ def score_file(cfg: DictConfig) -> Scored:
     return Scored(metric, numbers, data, thresholds, chosen, subtitle, context)
 
 
-def measure(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str) -> Any:
-    """Run one split through the network and give its metric, fed with every image of it once."""
+def measure(
+    cfg: DictConfig,
+    folder: Path,
+    task: Any,
+    data: Any,
+    split: str,
+    thresholds: float | Sequence[float] | None = None,
+) -> Any:
+    """Run one split through the network and give its metric, fed with every image of it once.
+
+    A metric that can `conclude` adds what is too dear for each epoch or needs thresholds; None are its own best.
+    """
     from mbapps import app
 
     trainer = app.build_trainer(cfg, folder, fitting=False)
     run_split = trainer.validate if split == "val" else trainer.test
     run_split(task, datamodule=data, verbose=False)
-    return task.metrics[split]
+    metric = task.metrics[split]
+    if hasattr(metric, "conclude"):
+        task.numbers[split] |= metric.conclude(thresholds)
+    return metric
 
 
 def without_classes(numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,13 +161,13 @@ def without_classes(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def number_sections(numbers: Mapping[str, Any]) -> list[Any]:
-    """The numbers at a glance, and a table of those by class."""
+    """The numbers at a glance, and a table of those by class; those by group are in their metric's own sections."""
     from mbapps.sections import Numbers, Rows
 
     classes: dict[str, dict[str, Any]] = {}
     for name, value in numbers.items():
         metric, slash, label = name.partition("/")
-        if slash:
+        if slash and "group_" not in metric:
             classes.setdefault(label, {})[metric] = value
     return [Numbers("Numbers", without_classes(numbers)), Rows("By class", classes)]
 

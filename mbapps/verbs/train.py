@@ -36,6 +36,9 @@ def run(cfg: DictConfig) -> None:
     network, notes = build_network(cfg, data.class_names)
     notes += _unfold(network, data)
     task = app.build_task(cfg, network)
+    task.make_metric(
+        data.truth("val")
+    )  # a setting that does not fit the data is told before an epoch is spent
     trainer = app.build_trainer(cfg, folder, fitting=True)
     if trainer.is_global_zero:
         print("\n".join([*notes, frozen.note(cfg)] if task.freeze_body else notes))
@@ -50,7 +53,8 @@ def run(cfg: DictConfig) -> None:
         val = measure(cfg, folder, task, data, "val")
         if hasattr(task.head, "calibrate"):
             task.head.calibrate(val)
-        test = measure(cfg, folder, task, data, "test")
+        thresholds = val.best_thresholds().tolist() if hasattr(val, "best_thresholds") else None
+        test = measure(cfg, folder, task, data, "test", thresholds)
     except (KeyboardInterrupt, SystemExit):  # Lightning answers Ctrl-C by an exit
         _interrupted(folder)
     if not trainer.is_global_zero:
@@ -58,7 +62,7 @@ def run(cfg: DictConfig) -> None:
     numbers: dict[str, Any] = dict(task.numbers["test"])
     numbers |= {f"val_{name}": value for name, value in task.numbers["val"].items()}
     numbers |= {"images_per_second": task.images_seen / fit_seconds, "epochs": trainer.current_epoch}
-    _write(cfg, folder, task, data, val, test, numbers, started)
+    _write(cfg, folder, task, data, thresholds, test, numbers, started)
 
 
 def _unfold(network: Any, data: Any) -> list[str]:
@@ -113,7 +117,7 @@ def _write(
     folder: Path,
     task: Any,
     data: Any,
-    val: Any,
+    thresholds: list[float] | None,
     test: Any,
     numbers: dict[str, Any],
     started: float,
@@ -124,7 +128,6 @@ def _write(
     from mbapps.sections import Pictures, Plot, Preformatted
 
     print_problems({"image not read": list(data.broken)} if data.broken else {})
-    thresholds = val.best_thresholds().tolist() if hasattr(val, "best_thresholds") else None
     context = run_context()
     lineage = {"data": [data.lineage()], "weights": cfg.backbone.weights, "teacher": None}
     measured = {name: value for name, value in numbers.items() if math.isfinite(value)}  # JSON knows no NaN
