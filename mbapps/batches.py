@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 from .columns import Columns, lend_columns
 
 PADDING = -1  # label of the rows that pad an image's truth to the longest of its batch
+UNKNOWN = -1  # label of an attribute that nobody judged in this image
 COLUMNS = ("files", "image_ids", "sizes", "starts", "boxes", "labels", "areas", "crowd")
 WORTH_LENDING = 4_000_000  # bytes of columns in memory from which a started process maps them from a file
 
@@ -143,5 +144,9 @@ class ClassificationBatch(NamedTuple):
     images: Tensor  # uint8 [B, 3, S, S], channels-last in memory
     rows: Tensor  # int64 [B] rows of the data set's table
     sizes: Tensor  # int64 [B, 2] height and width of the original image, px
-    labels: Tensor  # int64 [B]
+    labels: Tensor  # int64 [B], UNKNOWN where only a teacher tells
     broken: tuple[str, ...] = ()  # images that could not be read, each with its reason
+    teacher: Tensor | None = None  # float32 [B, K], what a teacher said of these views of the images
+    views: Tensor | None = (
+        None  # uint8 [B, 3, T, T], the same views at the size of a teacher that is to be asked
+    )
