@@ -17,7 +17,7 @@ ALLOWED = {
     "mbapps/metrics": {"metrics", "ops", "batches", "predictions", "images", "plots"},
     "mbapps/deploy": {"deploy", "models", "predictions", "images", "files", "card", "report", "tasks"},
 }
-OPEN = {"app", "starting", "teaching", "truth", "verbs", "__main__", "sweep", "loggers"}  # see all
+OPEN = {"app", "starting", "teacher", "teaching", "truth", "verbs", "__main__", "sweep", "loggers"}  # see all
 SOURCES = sorted(path for room in ("mbapps", "tasks", "data") for path in (ROOT / room).rglob("*.py"))
 
 

@@ -162,6 +162,9 @@ def load_file(body: TeacherBody, path: Path) -> Loaded:
     theirs = {key: tuple(value.shape) for key, value in named.items()}
     if not fits or shapes != theirs:
         differing = [key for key in {**shapes, **theirs} if shapes.get(key) != theirs.get(key)]
+        differing.sort(
+            key=lambda key: -len(shapes.get(key) or theirs[key])
+        )  # convolutions before their norms
         rows = "; ".join(
             f"{key} is {theirs.get(key, 'missing')} in the file, {shapes.get(key, 'missing')} in the network"
             for key in differing[:SHOWN]

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 NORM_IMAGES = 256  # training images that folded batch norms are measured on
-KEPT = ("teacher", "teacher_training")  # of a run that was stopped before the student's first epoch
 PREVIEWS = 8  # augmented training samples shown in the report
 
 
@@ -87,8 +86,10 @@ def _unfold(network: Any, data: Any) -> list[str]:
 def _resume_from(cfg: DictConfig, folder: Path) -> str | None:
     if not cfg.resume:
         return None
+    from mbapps.teacher import has_teacher
+
     last = folder / "checkpoints" / "last.ckpt"
-    if not last.is_file() and any((folder / name).exists() for name in KEPT):
+    if not last.is_file() and has_teacher(folder):
         return None  # a teacher is there already: the student starts
     if not last.is_file():
         raise FileNotFoundError(
@@ -98,7 +99,9 @@ def _resume_from(cfg: DictConfig, folder: Path) -> str | None:
 
 
 def _interrupted(folder: Path) -> NoReturn:
-    if (folder / "checkpoints" / "last.ckpt").is_file() or any((folder / name).exists() for name in KEPT):
+    from mbapps.teacher import has_teacher
+
+    if (folder / "checkpoints" / "last.ckpt").is_file() or has_teacher(folder):
         print(
             f"stopped; go on from the last finished epoch with: python -m mbapps resume={folder}",
             file=sys.stderr,
