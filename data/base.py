@@ -134,7 +134,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.broken.update(dict.fromkeys(messages))
         total = sum(len(table) for table in self.tables.values())
         if self.lessons is not None:
-            total += max(0, len(self.lessons) - len(self.tables["train"]))
+            total += self.lessons.total - len(self.tables["train"])
         if len(self.broken) > max(1, self.max_broken * total):
             listing = "\n  ".join(list(self.broken)[:10])
             raise ValueError(

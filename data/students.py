@@ -82,6 +82,7 @@ class StudentDataset(Dataset[StudentSample]):
         outputs: TeacherOutputs | None = None,
     ):
         self.table = table
+        self.total = len(table)  # with those that were found broken and left out before
         self.image_size = image_size
         self.teacher_size = teacher_size
         self.central_crop = central_crop

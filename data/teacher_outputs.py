@@ -217,7 +217,11 @@ def teacher_outputs(
     if len(dataset):
         cache.read()
     for row, reason in unreadable.items():
-        failed |= {int(copy): reason for copy in np.flatnonzero(keys[:, 0] == keys[row, 0])}
+        copies = np.flatnonzero(keys[:, 0] == keys[row, 0])
+        failed |= {
+            int(copy): f"{table.folder / str(table.files[copy])}: a copy of {reason}" for copy in copies
+        }
+        failed[row] = reason
     places = cache.find(keys)
     if ((places[..., 0] < 0).any(axis=1) & ~np.isin(np.arange(len(table)), list(failed))).any():
         raise OSError(f"{cache.folder} was changed while it was in use; start again")

@@ -64,6 +64,8 @@ def _student_images(cfg: DictConfig, data: DataModule) -> tuple[Any, list[str]]:
 
 def _give_lessons(cfg: DictConfig, data: Any, table: Any, teacher: Teacher, lessons: Lessons) -> list[str]:
     """Let training read what the teacher says, computed now or before, or else have it asked in every step."""
+    import numpy as np
+
     from .data.students import StudentDataset, moving_parts
     from .data.teacher_outputs import OutputCache, teacher_outputs
 
@@ -95,12 +97,10 @@ def _give_lessons(cfg: DictConfig, data: Any, table: Any, teacher: Teacher, less
         raise ValueError(
             f"none of the {len(table)} images to learn from can be read: {next(iter(failed.values()))}"
         )
-    if failed:
-        import numpy as np
-
-        good = np.setdiff1d(np.arange(len(table)), list(failed))
-        table, outputs = table.take(good), replace(outputs, places=outputs.places[good])
-    data.lessons = StudentDataset(table, outputs=outputs, **shared)
+    good = np.setdiff1d(np.arange(len(table)), list(failed))
+    outputs = replace(outputs, places=outputs.places[good])
+    data.lessons = StudentDataset(table.take(good), outputs=outputs, **shared)
+    data.lessons.total = len(table)
     data.count_broken(list(failed.values()))
     after = sum(len(columns.arrays["keys"]) for columns in cache.columns)
     names = " and ".join(("centre", "its mirror image")[:views])

@@ -146,7 +146,7 @@ def load_file(body: TeacherBody, path: Path) -> Loaded:
         key for key in state if not key.startswith((f"{body.classifier}.", "AuxLogits.", "aux1.", "aux2."))
     ]
     named = {key: state[key] for key in own}
-    by_order = not set(named) & set(ours)
+    by_order = path.suffix != ".safetensors" and not set(named) & set(ours)  # that one sorts its tensors
     if by_order:
         keys = list(state)
         named = dict(zip(ours, (state[key] for key in keys), strict=False))

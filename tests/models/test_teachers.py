@@ -102,11 +102,15 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
         ValueError, match=r"w\.safetensors does not fit resnet18: layer\d\.\d\.conv1\.weight is \("
     ):
         load_file(body, path)
-    save_file(torchvision.models.mobilenet_v2(weights=None).state_dict(), path)
+    other = torchvision.models.mobilenet_v2(weights=None).state_dict()
+    save_file(other, path)
+    with pytest.raises(ValueError, match=r"does not fit resnet18: conv1\.weight is missing in the file"):
+        load_file(body, path)
+    torch.save(other, tmp_path / "w.pth")
     with pytest.raises(
         ValueError, match=r"does not fit resnet18: conv1\.weight is \(32, 3, 3, 3\) in the file"
     ):
-        load_file(body, path)
+        load_file(body, tmp_path / "w.pth")
     path.write_bytes(b"no tensors")
     with pytest.raises(ValueError, match="is no file of tensors alone"):
         load_file(body, path)
