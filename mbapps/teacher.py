@@ -174,5 +174,5 @@ def _write(cfg: DictConfig, folder: Path, network: Any, metrics: dict[str, float
 
 def _listed(names: Iterable[str], shown: int = 12) -> str:
     names = list(names)
-    more = f", … ({len(names)})" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+    more = f"; … ({len(names)})" if len(names) > shown else ""
+    return "; ".join(names[:shown]) + more

@@ -68,6 +68,7 @@ def _give_lessons(cfg: DictConfig, data: Any, table: Any, teacher: Teacher, less
 
     from .data.students import StudentDataset, moving_parts
     from .data.teacher_outputs import OutputCache, teacher_outputs
+    from .memory import keep_freed_memory
 
     augment: Any = None
     if cfg.data.augment is not None:
@@ -85,6 +86,7 @@ def _give_lessons(cfg: DictConfig, data: Any, table: Any, teacher: Teacher, less
             "distill=cached leaves the centre and its mirror image, for which it runs once"
         ]
     views = 2 if augment and augment.get("flip", 0.5) else 1
+    keep_freed_memory()
     asked = {"teacher": teacher.digest(), "size": teacher.image_size, "central_crop": data.central_crop}
     cache = OutputCache(asked)
     before = sum(len(columns.arrays["keys"]) for columns in cache.columns)
