@@ -45,6 +45,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.seed = seed
         self.max_broken = max_broken
         self.broken: dict[str, None] = {}  # unreadable images with their reasons, in the order they were met
+        self.lessons: Any = None  # a StudentDataset that training reads in place of its own images
 
     @abstractmethod
     def dataset(self, split: str) -> Dataset[Any]:
@@ -61,6 +62,10 @@ class DataModule(pl.LightningDataModule, ABC):
     @abstractmethod
     def names(self, split: str, rows: Sequence[int]) -> list[str]:
         """File names of some rows, for messages."""
+
+    def training_names(self, rows: Sequence[int]) -> list[str]:
+        """File names of some rows of what training reads."""
+        return self.names("train", rows) if self.lessons is None else self.lessons.names(rows)
 
     def repeats(self) -> NDArray[np.float64] | None:
         """How often an epoch of training reads each row on average, or None for once each."""
@@ -99,48 +104,68 @@ class DataModule(pl.LightningDataModule, ABC):
         """Batches of `views`, each image once, in every process alike."""
         dataset = self.views(split)
         sampler = EpochSampler(len(dataset), seed=self.seed, shuffle=False)  # type: ignore[arg-type]
-        return self._batches(dataset, sampler, drop_last=False)
+        return self._batches(dataset, sampler, self.collate, drop_last=False)
 
     def _loader(self, split: str) -> DataLoader[Any]:
-        dataset = self.dataset(split)
-        count = len(dataset)  # type: ignore[arg-type]
         training = split == "train"
+        taught = training and self.lessons is not None
+        dataset: Any = self.lessons if taught else self.dataset(split)
+        count = len(dataset)
         trainer = self.trainer
         sampler = EpochSampler(
             count, seed=self.seed, shuffle=training,
             rank=trainer.global_rank if trainer else 0, world_size=trainer.world_size if trainer else 1,
-            repeats=self.repeats() if training else None,
+            repeats=self.repeats() if training and not taught else None,
         )  # fmt: skip
         drop_last = training and len(sampler) > self.batch_size  # a last batch of one upsets batch norm
-        return self._batches(dataset, sampler, drop_last=drop_last)
+        collate = self.lessons.collate if taught else self.collate
+        return self._batches(dataset, sampler, collate, drop_last=drop_last)
 
-    def _batches(self, dataset: Dataset[Any], sampler: EpochSampler, *, drop_last: bool) -> DataLoader[Any]:
+    def _batches(
+        self,
+        dataset: Dataset[Any],
+        sampler: EpochSampler,
+        collate: Callable[[list[Any]], Any],
+        *,
+        drop_last: bool,
+    ) -> DataLoader[Any]:
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
-            collate_fn=self.collate,
+            collate_fn=collate,
             num_workers=self.num_workers,
             drop_last=drop_last,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
         )
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        if batch.broken:
-            self.broken.update(dict.fromkeys(batch.broken))
-            total = sum(len(table) for table in self.tables.values())
-            if len(self.broken) > max(1, self.max_broken * total):
-                listing = "\n  ".join(list(self.broken)[:10])
-                raise ValueError(
-                    f"{len(self.broken)} of {total} images can't be read, more than data.max_broken={self.max_broken} "
-                    f"allows; mend them or raise data.max_broken. The first:\n  {listing}"
-                )
+        self.count_broken(batch.broken)
         return batch
 
+    def count_broken(self, messages: Sequence[str]) -> None:
+        """Note images that can't be read.
 
-def _start_worker(worker: int) -> None:
+        Raises:
+            ValueError: they have become more than `max_broken` allows.
+        """
+        if not messages:
+            return
+        self.broken.update(dict.fromkeys(messages))
+        total = sum(len(table) for table in self.tables.values())
+        if self.lessons is not None:
+            total += self.lessons.total - len(self.tables["train"])
+        if len(self.broken) > max(1, self.max_broken * total):
+            listing = "\n  ".join(list(self.broken)[:10])
+            raise ValueError(
+                f"{len(self.broken)} of {total} images can't be read, more than data.max_broken={self.max_broken} "
+                f"allows; mend them or raise data.max_broken. The first:\n  {listing}"
+            )
+
+
+def start_worker(worker: int) -> None:
     limit_threads()
     os.nice(10)  # what trains goes first where cores are few; reading is far ahead of it anyway
 

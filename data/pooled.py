@@ -28,7 +28,7 @@ def join(batches: Sequence[Any], views: Sequence[Sequence[Tensor]]) -> Pooled:
     columns = {
         name: torch.cat([getattr(batch, name) for batch in batches])
         for name in batches[0]._fields
-        if name not in ("images", "broken")
+        if name not in ("images", "broken") and getattr(batches[0], name) is not None
     }
     whole = batches[0]._replace(images=features[0], broken=(), **columns)
     return Pooled(whole, features[1] if len(features) > 1 else None)
@@ -54,7 +54,9 @@ class PooledDataset(Dataset[Any]):
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Any:
         rows = torch.tensor([row for _, row in keys])
         batch = self.pooled.batch
-        parts = {name: getattr(batch, name)[rows] for name in batch._fields if name != "broken"}
+        parts = {
+            name: column[rows] for name, column in batch._asdict().items() if isinstance(column, torch.Tensor)
+        }
         if self.pooled.mirrored is not None:
             draws = np.random.default_rng((self.seed, keys[0][0], len(self))).random(len(self))
             turned = torch.from_numpy(draws < self.flip)[rows]

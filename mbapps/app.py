@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from .files import write_text
@@ -122,6 +122,11 @@ def build_task(cfg: DictConfig, network: Network) -> Task:
     if cfg.trainer.compile:
         network.compile()
     return Task(network, build(cfg.task.metric), **{key: cfg.task[key] for key in FITTING})
+
+
+def head_class(cfg: DictConfig) -> type:
+    """Find the class of the task's head."""
+    return get_class(cfg.task.head._target_)
 
 
 def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer:

@@ -148,8 +148,10 @@ class ClassificationBatch(NamedTuple):
     images: Tensor  # uint8 [B, 3, S, S], channels-last in memory
     rows: Tensor  # int64 [B] rows of the data set's table
     sizes: Tensor  # int64 [B, 2] height and width of the original image, px
-    labels: Tensor  # int64 [B]
+    labels: Tensor  # int64 [B], UNKNOWN where only a teacher tells
     broken: tuple[str, ...] = ()  # images that could not be read, each with its reason
+    teacher: Tensor | None = None  # float32 [B, K], what a teacher said of these views of the images
+    views: Tensor | None = None  # uint8 [B, 3, T, T], the same views at the size of a teacher to be asked
 
 
 @dataclass(frozen=True)
@@ -168,3 +170,5 @@ class AttributeBatch(NamedTuple):
     sizes: Tensor  # int64 [B, 2] height and width of the original image, px
     labels: Tensor  # int64 [B, A]: 1 present, 0 absent, UNKNOWN
     broken: tuple[str, ...] = ()  # images that could not be read, each with its reason
+    teacher: Tensor | None = None  # float32 [B, K], what a teacher said of these views of the images
+    views: Tensor | None = None  # uint8 [B, 3, T, T], the same views at the size of a teacher to be asked

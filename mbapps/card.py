@@ -85,12 +85,19 @@ def write_card(path: str | Path, model: Mapping[str, Any]) -> Path:
 
 def _opening(model: Mapping[str, Any], heads: Mapping[str, Mapping[str, Any]]) -> str:
     names = ", ".join(heads)
-    alpha = model["body"].get("alpha", "unknown")
+    body = model["body"]
+    alpha = body.get("alpha", "unknown")
+    title, kind = f"MobileNet {alpha}", f"A MobileNet V1 body of width {alpha}"
+    if "architecture" in body:
+        title, kind = (
+            _text(body["architecture"]),
+            f"A teacher: {_text(body['architecture'])}, without its classifier,",
+        )
     params, macs = (format_value(key, model.get(key)) for key in ("params", "macs"))
     count = "a head" if len(heads) == 1 else f"{len(heads)} heads"
     return (
-        f"# MobileNet {alpha}: {_text(names)}\n\n"
-        f"A MobileNet V1 body of width {alpha} with {count} for {_text(names)}: {params} parameters, {macs} "
+        f"# {title}: {_text(names)}\n\n"
+        f"{kind} with {count} for {_text(names)}: {params} parameters, {macs} "
         f"mult-adds. Written by mbapps {_text(model.get('version', 'unknown'))}; `model.json` says the same "
         "to programs."
     )

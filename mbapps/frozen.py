@@ -44,10 +44,10 @@ class Pooling(pl.LightningModule):
     def predict_step(self, batch: Any, batch_idx: int) -> tuple[Any, list[Tensor]]:
         views = [batch.images, batch.images.flip(-1)] if self.mirror else [batch.images]
         pooled = [self.body(view)["c5"].mean(dim=(2, 3)).float().cpu() for view in views]
-        rest = {
-            name: getattr(batch, name).cpu() for name in batch._fields if name not in ("images", "broken")
+        columns = {
+            name: column.cpu() for name, column in batch._asdict().items() if isinstance(column, Tensor)
         }
-        return batch._replace(images=batch.images[:, :0].cpu(), **rest), pooled
+        return batch._replace(**columns | {"images": columns["images"][:, :0]}), pooled
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from mbapps.files import replacing
 from mbapps.models.network import Network
 from mbapps.predictions import Prediction
 
+from .lessons import Lessons
+
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "sgd": lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True),
@@ -121,6 +123,7 @@ class Task(pl.LightningModule):
         self.metrics: dict[str, Metric] = {}  # by split: what was found
         self.numbers: dict[str, dict[str, float]] = {}  # by split: what it was worth
         self.images_seen = 0
+        self.lessons: Lessons | None = None  # what a teacher is emulated by, in place of the labels
 
     @property
     def head(self) -> Any:
@@ -151,9 +154,12 @@ class Task(pl.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         if not len(batch.images):  # none could be read: what counts the broken ones has had its say
             return None
-        losses = self.head.loss(self._training_outputs(batch.images), batch)
+        outputs = self._training_outputs(batch.images)
+        losses = (
+            self.lessons.loss(self.head, outputs, batch) if self.lessons else self.head.loss(outputs, batch)
+        )
         if not torch.isfinite(losses["loss"]):
-            names = self.trainer.datamodule.names("train", batch.rows.tolist())  # type: ignore[attr-defined]
+            names = self.trainer.datamodule.training_names(batch.rows.tolist())  # type: ignore[attr-defined]
             raise FloatingPointError(
                 f"the loss is {losses['loss'].item()} in epoch {self.current_epoch}, step {self.global_step}; "
                 f"images of that batch: {', '.join(names)}; lower task.lr, or look at these images' boxes"

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mbapps.batches import UNKNOWN, AttributeBatch
 from mbapps.models.mobilenet import MobileNetV1
+from mbapps.ops.distill import attribute_cross_entropy
 from mbapps.predictions import Attributes
 
 
@@ -72,8 +73,7 @@ class FaceAttrHead(nn.Module):
 
         Source: Howard et al., MobileNets (2017), section 4.5, footnote 2.
         """
-        probs = teacher_logits.float().sigmoid()
-        return F.binary_cross_entropy_with_logits(outputs["logits"].float(), probs)
+        return attribute_cross_entropy(outputs["logits"], teacher_logits)
 
     def mirror(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Raw outputs of images flipped left to right are what they say of the images as they were."""

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mbapps.batches import ClassificationBatch
 from mbapps.models.mobilenet import MobileNetV1
+from mbapps.ops.distill import softened_kl
 from mbapps.predictions import Classification
 
 
@@ -25,6 +26,7 @@ class FineGrainedHead(nn.Module):
         label_smoothing: share of the target spread over all classes, in [0, 1); the paper has none.
         central_crop: share of each side of an image that is seen, in (0, 1].
         temperature: what logits are divided by, > 0: fitted on validation, so that probabilities mean what they say.
+        teacher_temperature: that softens a teacher's answers and its own where it learns from one, > 0.
         top_k: classes that an answer tells, best first, >= 1; all of them where there are fewer.
 
     Source: Howard et al., MobileNets (2017), Table 1 and section 4.3.
@@ -43,6 +45,7 @@ class FineGrainedHead(nn.Module):
         label_smoothing: float = 0.0,
         central_crop: float = 0.875,
         temperature: float = 1.0,
+        teacher_temperature: float = 2.0,
         top_k: int = 5,
     ):
         super().__init__()
@@ -55,13 +58,15 @@ class FineGrainedHead(nn.Module):
             raise ValueError(f"task.head.central_crop must be in (0, 1], got {central_crop}")
         if temperature <= 0:
             raise ValueError(f"task.head.temperature must be > 0, got {temperature}")
+        if teacher_temperature <= 0:
+            raise ValueError(f"task.head.teacher_temperature must be > 0, got {teacher_temperature}")
         if top_k < 1:
             raise ValueError(f"task.head.top_k must be >= 1, got {top_k}")
         self.class_names = tuple(class_names)
         self.image_size = image_size
         self.settings: dict[str, Any] = {
             "dropout": dropout, "label_smoothing": label_smoothing, "central_crop": central_crop,
-            "temperature": temperature, "top_k": top_k,
+            "temperature": temperature, "teacher_temperature": teacher_temperature, "top_k": top_k,
         }  # fmt: skip
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(body.features["c5"].channels, len(self.class_names))
@@ -77,6 +82,17 @@ class FineGrainedHead(nn.Module):
         """Give {"loss"}: cross-entropy with the labels."""
         smoothing = self.settings["label_smoothing"]
         return {"loss": F.cross_entropy(outputs["logits"].float(), batch.labels, label_smoothing=smoothing)}
+
+    def distill_loss(self, outputs: dict[str, Tensor], teacher_logits: Tensor) -> Tensor:
+        """Divergence from the teacher's softened probabilities, averaged over images.
+
+        Args:
+            outputs: of this head, for B images.
+            teacher_logits: [B, K], the classes in this head's order.
+
+        Source: Hinton et al., Distilling the Knowledge in a Neural Network (2015), section 2.
+        """
+        return softened_kl(outputs["logits"], teacher_logits, self.settings["teacher_temperature"])
 
     def mirror(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Raw outputs of images flipped left to right -> what they say of the images as they were."""

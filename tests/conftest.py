@@ -39,13 +39,6 @@ def textures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_textures(tmp_path_factory.mktemp("textures") / "set", train=32, val=16, test=16)
 
 
-def tiny_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small set of synthetic faces in CelebA's layout."""
-    from mbapps.data.synthetic_faces import write_faces
-
-    return write_faces(tmp_path_factory.mktemp("tiny") / "faces", train=32, val=24, test=24)
-
-
 @pytest.fixture(scope="session")
 def tiny_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small set of synthetic faces in CelebA's layout."""

@@ -68,6 +68,25 @@ def test_each_logger_composes(logger: str) -> None:
     assert "csv" in compose(f"logger={logger}").logger
 
 
+@pytest.mark.parametrize("distill", options("distill"))
+def test_each_distillation_composes(distill: str) -> None:
+    import inspect
+
+    from mbapps.data.students import moving_parts
+    from mbapps.data.transforms import ClassificationTransform
+
+    cfg = compose("task=fine_grained", f"distill={distill}", "distill.teacher=timm:resnet18")
+    assert cfg.distill.teacher == "timm:resnet18"
+    assert cfg.distill.max_epochs == cfg.task.max_epochs
+    assert bool(moving_parts(cfg.data.augment)) == (distill != "cached")
+    assert set(cfg.distill.augment) <= set(inspect.signature(ClassificationTransform).parameters) - {"size"}
+    assert set(cfg.data.augment) == set(compose("task=fine_grained").data.augment)  # it invents nothing
+
+
+def test_labels_teach_unless_a_teacher_is_named() -> None:
+    assert compose().distill.teacher is None
+
+
 def test_task_owns_image_size_and_epochs() -> None:
     cfg = compose("task.image_size=192", "task.max_epochs=7")
     assert cfg.data.image_size == 192

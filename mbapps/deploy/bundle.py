@@ -18,8 +18,8 @@ from torch import nn
 from mbapps.files import replacing
 from mbapps.images import UInt8Image, central_view, read_image
 from mbapps.models.folder import CARD, FACTS, FORMAT, WEIGHTS, read_facts, read_tensors
-from mbapps.models.mobilenet import MobileNetV1
 from mbapps.models.network import Network
+from mbapps.models.teachers import body_of
 from mbapps.predictions import Prediction, class_thresholds
 
 # The only classes that a model folder can name without the user's trust, and where they are.
@@ -52,7 +52,7 @@ class Bundle:
         facts = read_facts(folder)
         tensors = read_tensors(folder / WEIGHTS)
         try:
-            body = MobileNetV1(**facts["body"])
+            body = body_of(facts["body"])
             heads = {
                 name: head_class(head["class"], trust)(
                     body, head["class_names"], head["image_size"], **head["settings"]

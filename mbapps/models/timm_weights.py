@@ -27,14 +27,23 @@ def read_timm(path: Path) -> Weights:
     Raises:
         ValueError: the file is damaged, holds more than tensors, or is of another network.
     """
+    tensors = read_state(path)
+    return _convert(tensors, path.name, str(path), None)
+
+
+def read_state(path: Path) -> Mapping[str, Any]:
+    """Read the state dict in a `.safetensors`, `.pth`, `.pt` or `.bin` file; nothing in it is executed.
+
+    Raises:
+        ValueError: the file is damaged, or holds more than tensors.
+    """
     try:
         state: Any = (
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         )
     except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise ValueError(f"{path} is no file of tensors alone: {_first_line(error)}") from error
-    tensors = state.get("state_dict", state) if isinstance(state, dict) else {}
-    return _convert(tensors, path.name, str(path), None)
+    return state.get("state_dict", state) if isinstance(state, dict) else {}
 
 
 def download_timm(name: str) -> Weights:

@@ -106,7 +106,7 @@ def _name(task: str, head: HeadWeights, path: Path, class_names: str | Path | No
             return _with_names(task, head, _lines(Path(class_names)))
         except ValueError as error:
             raise ValueError(f"{class_names} {error}") from error
-    for names in _lists(path) if not head.class_names else ():
+    for names in label_lists(path) if not head.class_names else ():
         try:
             return _with_names(task, head, names)
         except ValueError:  # names of other weights in the same folder
@@ -114,7 +114,8 @@ def _name(task: str, head: HeadWeights, path: Path, class_names: str | Path | No
     return _with_names(task, head, ()) if task == "detection" and not head.class_names else head
 
 
-def _lists(path: Path) -> Iterator[Sequence[str]]:
+def label_lists(path: Path) -> Iterator[Sequence[str]]:
+    """Lists of class names beside or inside a file of weights: `<name>.labels.txt`, `labels.txt`, a TFLite file's."""
     for labels in (path.with_name(f"{path.stem}.labels.txt"), path.with_name("labels.txt")):
         if path.is_file() and labels.is_file():
             yield _lines(labels)
@@ -138,6 +139,10 @@ def _read_folder(folder: Path) -> Weights:
     if not (folder / FACTS).is_file():
         raise ValueError(f"{folder} is no model folder: it has no {FACTS}; {FORMATS}")
     facts = read_facts(folder)
+    if "architecture" in facts["body"]:
+        raise ValueError(
+            f"{folder} holds {facts['body']['architecture']}, which is no MobileNet V1; it can be distill.teacher="
+        )
     tensors = read_tensors(folder / WEIGHTS)
 
     def below(prefix: str) -> dict[str, Tensor]:

@@ -33,9 +33,19 @@ def run(cfg: DictConfig) -> None:
     app.seed(cfg)
     data = app.build_data(cfg)
     data.check_measurable()
+    lessons, lesson_notes = None, list[str]()
+    if cfg.distill.teacher is not None:
+        from mbapps.teaching import teach
+
+        try:
+            lessons, lesson_notes = teach(cfg, folder, data)
+        except (KeyboardInterrupt, SystemExit):
+            _interrupted(folder)
+        app.seed(cfg)  # the student is the same whether its teacher was trained now or before
     network, notes = build_network(cfg, data.class_names)
-    notes += _unfold(network, data)
+    notes += [*_unfold(network, data), *lesson_notes]
     task = app.build_task(cfg, network)
+    task.lessons = lessons
     task.make_metric(
         data.truth("val")
     )  # a setting that does not fit the data is told before an epoch is spent
@@ -49,7 +59,7 @@ def run(cfg: DictConfig) -> None:
         with frozen.fitting_data(cfg, folder, task, data) as seen:
             trainer.fit(task, datamodule=seen, ckpt_path=checkpoint, weights_only=True)
             fit_seconds = time.perf_counter() - fit_started
-            _load_best(task, folder)
+            load_best(task, folder)
         val = measure(cfg, folder, task, data, "val")
         if hasattr(task.head, "calibrate"):
             task.head.calibrate(val)
@@ -81,7 +91,11 @@ def _unfold(network: Any, data: Any) -> list[str]:
 def _resume_from(cfg: DictConfig, folder: Path) -> str | None:
     if not cfg.resume:
         return None
+    from mbapps.teacher import has_teacher
+
     last = folder / "checkpoints" / "last.ckpt"
+    if not last.is_file() and has_teacher(folder):
+        return None  # a teacher is there already: the student starts
     if not last.is_file():
         raise FileNotFoundError(
             f"resume={cfg.resume} has no checkpoint yet: it was stopped in its first epoch; start anew"
@@ -90,7 +104,9 @@ def _resume_from(cfg: DictConfig, folder: Path) -> str | None:
 
 
 def _interrupted(folder: Path) -> NoReturn:
-    if (folder / "checkpoints" / "last.ckpt").is_file():
+    from mbapps.teacher import has_teacher
+
+    if (folder / "checkpoints" / "last.ckpt").is_file() or has_teacher(folder):
         print(
             f"stopped; go on from the last finished epoch with: python -m mbapps resume={folder}",
             file=sys.stderr,
@@ -100,7 +116,12 @@ def _interrupted(folder: Path) -> NoReturn:
     sys.exit(130)
 
 
-def _load_best(task: Any, folder: Path) -> None:
+def load_best(task: Any, folder: Path) -> None:
+    """Give the task the weights of the best epoch in the folder's checkpoints.
+
+    Raises:
+        ValueError: no epoch was validated.
+    """
     import torch
 
     best = folder / "checkpoints" / "best.ckpt"
@@ -129,7 +150,7 @@ def _write(
 
     print_problems({"image not read": list(data.broken)} if data.broken else {})
     context = run_context()
-    lineage = {"data": [data.lineage()], "weights": cfg.backbone.weights, "teacher": None}
+    lineage = {"data": [data.lineage()], "weights": cfg.backbone.weights, "teacher": cfg.distill.teacher}
     measured = {name: value for name, value in numbers.items() if math.isfinite(value)}  # JSON knows no NaN
     ids = getattr(data.truth("train"), "category_ids", None)  # a data set of boxes numbers its classes
     head = {task.head_name: {"thresholds": thresholds, "metrics": measured, "category_ids": ids}}

@@ -1,0 +1,134 @@
+"""What a student learns from: images with what the teacher says of them, known beforehand or asked in every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from . import app
+from .teacher import Teacher, find_teacher
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .data.base import DataModule
+    from .tasks.lessons import Lessons
+
+
+def teach(cfg: DictConfig, folder: Path, data: DataModule) -> tuple[Lessons, list[str]]:
+    """Find or train the teacher, and give `data` its lessons.
+
+    Returns:
+        What the Task learns by, and what there is to say about it.
+
+    Raises:
+        FileNotFoundError: a folder, a file or images are missing.
+        ValueError: the task can't be distilled, the teacher does not fit, or images can't be read.
+    """
+    from .tasks.lessons import Lessons
+
+    task = app.task_name()
+    if not hasattr(app.head_class(cfg), "distill_loss"):
+        raise ValueError(
+            f"distill.teacher={cfg.distill.teacher}: task={task} has nothing that a teacher could teach"
+        )
+    if cfg.task.get("freeze_body"):
+        raise ValueError(
+            "task.freeze_body=true trains a head on features of the labelled images, without a teacher: "
+            "leave distill.teacher= out, or set task.freeze_blocks=14"
+        )
+    if cfg.distill.images is None and not cfg.distill.train_images:
+        raise ValueError("distill.train_images=false leaves no images to learn from: give distill.images=")
+    lessons = Lessons(float(cfg.distill.labels))
+    table, notes = _student_images(cfg, data)  # before hours of training: it may be empty
+    teacher, said = find_teacher(cfg, folder, data)
+    notes += said
+    notes += _give_lessons(cfg, data, table, teacher, lessons)
+    return lessons, notes
+
+
+def _student_images(cfg: DictConfig, data: DataModule) -> tuple[Any, list[str]]:
+    from .data.students import add_unlabeled
+
+    train = data.tables["train"]
+    if cfg.distill.images is None:
+        return train, []
+    keep = bool(cfg.distill.train_images)
+    known = [table for split, table in data.tables.items() if keep or split != "train"]
+    table, left_out = add_unlabeled(train, Path(cfg.distill.images), keep=keep, known=known)
+    unlabeled = len(table) - (len(train) if keep else 0)
+    notes = [f"distill.images: {unlabeled} unlabeled images"]
+    if left_out:
+        notes[0] += f"; {left_out} more are left out, as the set has them already"
+    return table, notes
+
+
+def _give_lessons(cfg: DictConfig, data: Any, table: Any, teacher: Teacher, lessons: Lessons) -> list[str]:
+    """Let training read what the teacher says, computed now or before, or else have it asked in every step."""
+    import numpy as np
+
+    from .data.students import StudentDataset, moving_parts
+    from .data.teacher_outputs import OutputCache, teacher_outputs
+    from .memory import keep_freed_memory
+
+    augment: Any = None
+    if cfg.data.augment is not None:
+        augment = OmegaConf.to_container(cfg.data.augment, resolve=True)
+    shared: dict[str, Any] = {
+        "image_size": data.image_size, "teacher_size": teacher.image_size, "central_crop": data.central_crop,
+        "augment": augment, "seed": data.seed, "collate": data.collate,
+    }  # fmt: skip
+    moving = moving_parts(augment)
+    if moving:
+        lessons.teacher = teacher
+        data.lessons = StudentDataset(table, **shared)
+        return [
+            f"the teacher runs in every step: {', '.join(moving)} show views whose outputs can't be kept; "
+            "distill=cached leaves the centre and its mirror image, for which it runs once"
+        ]
+    views = 2 if augment and augment.get("flip", 0.5) else 1
+    keep_freed_memory()
+    asked = {"teacher": teacher.digest(), "size": teacher.image_size, "central_crop": data.central_crop}
+    cache = OutputCache(asked)
+    before = sum(len(columns.arrays["keys"]) for columns in cache.columns)
+    outputs, failed = teacher_outputs(
+        table, _on_device(cfg, teacher), cache,
+        size=teacher.image_size, central_crop=data.central_crop, views=views, batch_size=32,
+        num_workers=data.num_workers, progress=_progress if cfg.trainer.progress else _silent,
+    )  # fmt: skip
+    if len(failed) == len(table):
+        raise ValueError(
+            f"none of the {len(table)} images to learn from can be read: {next(iter(failed.values()))}"
+        )
+    good = np.setdiff1d(np.arange(len(table)), list(failed))
+    outputs = replace(outputs, places=outputs.places[good])
+    data.lessons = StudentDataset(table.take(good), outputs=outputs, **shared)
+    data.lessons.total = len(table)
+    data.count_broken(list(failed.values()))
+    after = sum(len(columns.arrays["keys"]) for columns in cache.columns)
+    names = " and ".join(("centre", "its mirror image")[:views])
+    return [
+        f"the teacher's outputs for {names} are in {cache.folder}: {after - before} new, {before} kept before"
+    ]
+
+
+def _on_device(cfg: DictConfig, teacher: Teacher) -> Callable[[Tensor], Tensor]:
+    from .deploy.bundle import pick_device
+
+    wanted = str(cfg.trainer.accelerator)
+    device = pick_device({"gpu": "cuda"}.get(wanted, wanted))
+    return lambda views: teacher(views.to(device))
+
+
+def _silent(batches: Iterable[Any], count: int) -> Iterable[Any]:
+    return batches
+
+
+def _progress(batches: Iterable[Any], count: int) -> Iterable[Any]:
+    from rich.progress import track
+
+    return track(batches, "asking the teacher", total=count, transient=True) if count else batches
