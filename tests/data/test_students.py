@@ -113,7 +113,7 @@ def test_an_image_broken_since_gives_place_to_the_next(table: LabelTable, tmp_pa
     [
         (None, []),
         ({**STILL, "flip": 0.5, "photometric": 0.4, "erase": 0.3}, []),
-        ({}, ["data.augment.crop_min_area=0.35", "data.augment.crop_max_aspect=1.33"]),
+        ({}, ["data.augment.crop_min_area=0.6", "data.augment.crop_max_aspect=1.33"]),
         ({**STILL, "vertical_flip": 0.1}, ["data.augment.vertical_flip=0.1"]),
     ],
 )

@@ -71,7 +71,7 @@ def test_other_augmentation_runs_the_teacher_in_every_step(
 ) -> None:
     cli(*WORDS[:-2], f"data.root={root}", f"distill.teacher={made / 'teacher'}", "distill.labels=0.5")
     said = capsys.readouterr().out
-    assert "the teacher runs in every step: data.augment.crop_min_area=0.35, " in said
+    assert "the teacher runs in every step: data.augment.crop_min_area=0.6, " in said
     assert "distill=cached leaves the centre and its mirror image" in said
 
 
