@@ -92,11 +92,14 @@ def _give_lessons(cfg: DictConfig, data: Any, table: Any, teacher: Teacher, less
         ]
     views = 2 if augment and augment.get("flip", 0.5) else 1
     keep_freed_memory()
-    asked = {"teacher": teacher.digest(), "size": teacher.image_size, "central_crop": data.central_crop}
+    asked = {
+        "teacher": teacher.digest(), "size": teacher.image_size, "central_crop": data.central_crop,
+        "precision": str(cfg.trainer.precision),
+    }  # fmt: skip
     cache = OutputCache(asked)
     before = sum(len(columns.arrays["keys"]) for columns in cache.columns)
     outputs, failed = teacher_outputs(
-        table, _on_device(cfg, teacher), cache,
+        table, _as_in_training(cfg, teacher), cache,
         size=teacher.image_size, central_crop=data.central_crop, views=views, batch_size=32,
         num_workers=data.num_workers, progress=_progress if cfg.trainer.progress else _silent,
     )  # fmt: skip
@@ -116,12 +119,21 @@ def _give_lessons(cfg: DictConfig, data: Any, table: Any, teacher: Teacher, less
     ]
 
 
-def _on_device(cfg: DictConfig, teacher: Teacher) -> Callable[[Tensor], Tensor]:
+def _as_in_training(cfg: DictConfig, teacher: Teacher) -> Callable[[Tensor], Tensor]:
+    """Ask on the device and in the precision of training."""
+    import torch
+
     from .deploy.bundle import pick_device
 
-    wanted = str(cfg.trainer.accelerator)
-    device = pick_device({"gpu": "cuda"}.get(wanted, wanted))
-    return lambda views: teacher(views.to(device))
+    wanted, precision = str(cfg.trainer.accelerator), str(cfg.trainer.precision)
+    device = torch.device(pick_device({"gpu": "cuda"}.get(wanted, wanted)))
+    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+
+    def ask(views: Tensor) -> Tensor:
+        with torch.autocast(device.type, half, enabled=half is not None):
+            return teacher(views.to(device))
+
+    return ask
 
 
 def _silent(batches: Iterable[Any], count: int) -> Iterable[Any]:
