@@ -62,7 +62,7 @@ def main() -> None:
     default = Path(os.environ.get("MBAPPS_TEST_DATA", "")) / "datasets" / "fine_grained" / "flowers12"
     root = Path(sys.argv[2]) if len(sys.argv) > 2 else default
     words = [
-        f"data.root={root}", f"distill.teacher={make_teacher(folder, root)}", "distill=cached",
+        f"data.root={root}", f"distill.teacher={make_teacher(folder, root)}", "distill.cached=true",
         "backbone.alpha=0.25", "data.image_size=128", "trainer.progress=false",
     ]  # fmt: skip
     cached = run(folder, "cached", [*words, f"trainer.max_epochs={EPOCHS}"])

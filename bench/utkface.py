@@ -28,7 +28,7 @@ STUDENTS = {
     "0.5@128": "backbone.alpha=0.5 data.image_size=128 backbone.weights={weights}/mobilenet_v1_0.5_160_quant.tflite",
     "0.25@224": "backbone.alpha=0.25 data.image_size=224 backbone.weights={weights}/mobilenet_v1_0.25_224.h5",
 }
-TAUGHT = "distill=cached distill.teacher={out}/teacher trust=faceres_head"
+TAUGHT = "distill.cached=true distill.teacher={out}/teacher trust=faceres_head"
 WAYS = {
     "labels": "",
     "distilled": TAUGHT,

@@ -71,24 +71,30 @@ def _give_lessons(cfg: DictConfig, data: Any, table: Any, teacher: Teacher, less
     """Let training read what the teacher says, computed now or before, or else have it asked in every step."""
     import numpy as np
 
-    from .data.students import StudentDataset, moving_parts
+    from .data.students import STILL, StudentDataset, moving_parts
     from .data.teacher_outputs import OutputCache, teacher_outputs
+    from .data.transforms import ClassificationTransform
     from .memory import keep_freed_memory
 
     augment: Any = None
     if cfg.data.augment is not None:
         augment = OmegaConf.to_container(cfg.data.augment, resolve=True)
+    moving = moving_parts(augment)
+    left_out = []
+    if moving and cfg.distill.cached:
+        left_out = [f"distill.cached=true: the student does without {', '.join(moving)}"]
+        augment, moving = {**augment, **STILL}, []
+        data.augment = ClassificationTransform(data.image_size, **augment)  # the report shows what is seen
     shared: dict[str, Any] = {
         "image_size": data.image_size, "teacher_size": teacher.image_size, "central_crop": data.central_crop,
         "augment": augment, "seed": data.seed, "collate": data.collate,
     }  # fmt: skip
-    moving = moving_parts(augment)
     if moving:
         lessons.teacher = teacher
         data.lessons = StudentDataset(table, **shared)
         return [
             f"the teacher runs in every step: {', '.join(moving)} show views whose outputs can't be kept; "
-            "distill=cached leaves the centre and its mirror image, for which it runs once"
+            "distill.cached=true leaves the centre and its mirror image, for which it runs once"
         ]
     views = 2 if augment and augment.get("flip", 0.5) else 1
     keep_freed_memory()
@@ -115,7 +121,8 @@ def _give_lessons(cfg: DictConfig, data: Any, table: Any, teacher: Teacher, less
     after = sum(len(columns.arrays["keys"]) for columns in cache.columns)
     names = " and ".join(("centre", "its mirror image")[:views])
     return [
-        f"the teacher's outputs for {names} are in {cache.folder}: {after - before} new, {before} kept before"
+        *left_out,
+        f"the teacher's outputs for {names} are in {cache.folder}: {after - before} new, {before} kept before",
     ]
 
 

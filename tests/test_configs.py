@@ -68,19 +68,10 @@ def test_each_logger_composes(logger: str) -> None:
     assert "csv" in compose(f"logger={logger}").logger
 
 
-@pytest.mark.parametrize("distill", options("distill"))
-def test_each_distillation_composes(distill: str) -> None:
-    import inspect
-
-    from mbapps.data.students import moving_parts
-    from mbapps.data.transforms import ClassificationTransform
-
-    cfg = compose("task=fine_grained", f"distill={distill}", "distill.teacher=timm:resnet18")
-    assert cfg.distill.teacher == "timm:resnet18"
-    assert cfg.distill.max_epochs == cfg.task.max_epochs
-    assert bool(moving_parts(cfg.data.augment)) == (distill != "cached")
+def test_the_teachers_settings_follow_the_tasks() -> None:
+    cfg = compose("task=fine_grained", "distill.teacher=timm:resnet18", "task.max_epochs=7")
+    assert (cfg.distill.max_epochs, cfg.distill.batch_size) == (7, cfg.data.batch_size)
     assert set(cfg.distill.augment) <= set(inspect.signature(ClassificationTransform).parameters) - {"size"}
-    assert set(cfg.data.augment) == set(compose("task=fine_grained").data.augment)  # it invents nothing
 
 
 def test_labels_teach_unless_a_teacher_is_named() -> None:

@@ -36,14 +36,17 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def made(root: Path, cli: Cli, tmp_path: Path) -> Path:
     """The run folder of a run that made a teacher."""
-    return cli(*WORDS, f"data.root={root}", "distill=cached", f"out={tmp_path / 'made'}")
+    return cli(*WORDS, f"data.root={root}", "distill.cached=true", f"out={tmp_path / 'made'}")
 
 
 def test_a_teacher_by_name_is_trained_then_its_folder_serves(
     root: Path, cli: Cli, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = cli(*WORDS, f"data.root={root}", "distill=cached")
+    made = cli(*WORDS, f"data.root={root}", "distill.cached=true")
     said = capsys.readouterr().out
+    assert (
+        "distill.cached=true: the student does without data.augment.crop_min_area=0.6, data.augment" in said
+    )
     assert (
         "teacher resnet18: no ImageNet weights (distill.pretrained=false), so it starts from scratch" in said
     )
@@ -59,11 +62,14 @@ def test_a_teacher_by_name_is_trained_then_its_folder_serves(
 
     monkeypatch.setattr(Teacher, "__call__", fail)
     for source in (made / "teacher", made):
-        again = cli(*WORDS[:-2], f"data.root={root}", "distill=cached", f"distill.teacher={source}")
+        again = cli(*WORDS[:-2], f"data.root={root}", "distill.cached=true", f"distill.teacher={source}")
         assert not (again / "teacher").exists()
         assert "0 new, 36 kept before" in capsys.readouterr().out
         first, second = (read_tensors(folder / "model" / "model.safetensors") for folder in (made, again))
         assert all(torch.equal(first[key], second[key]) for key in first)
+    with pytest.raises(AssertionError, match="asked again"):  # in another precision it says other things
+        cli(*WORDS[:-2], f"data.root={root}", "distill.cached=true", f"distill.teacher={made}",
+            "trainer.precision=bf16-mixed")  # fmt: skip
 
 
 def test_other_augmentation_runs_the_teacher_in_every_step(
@@ -72,7 +78,7 @@ def test_other_augmentation_runs_the_teacher_in_every_step(
     cli(*WORDS[:-2], f"data.root={root}", f"distill.teacher={made / 'teacher'}", "distill.labels=0.5")
     said = capsys.readouterr().out
     assert "the teacher runs in every step: data.augment.crop_min_area=0.6, " in said
-    assert "distill=cached leaves the centre and its mirror image" in said
+    assert "distill.cached=true leaves the centre and its mirror image" in said
 
 
 def test_unlabeled_images_alone_or_too(
@@ -99,7 +105,7 @@ def test_unlabeled_images_alone_or_too(
 
 
 def test_refusals(made: Path, root: Path, cli: Cli, tmp_path: Path, tiny: Path) -> None:
-    words = [*WORDS[:-2], "distill=cached"]
+    words = [*WORDS[:-2], "distill.cached=true"]
     other = write_classes(tmp_path / "other", classes=("akita", "corgi"))
     with pytest.raises(
         ValueError,
@@ -144,7 +150,7 @@ def test_weights_that_know_the_classes_are_not_trained(
     import torchvision
 
     torch.save(torchvision.models.resnet18(weights=None, num_classes=3).state_dict(), tmp_path / "w.pth")
-    words = [*WORDS, f"data.root={root}", "distill=cached", f"distill.weights={tmp_path / 'w.pth'}"]
+    words = [*WORDS, f"data.root={root}", "distill.cached=true", f"distill.weights={tmp_path / 'w.pth'}"]
     (tmp_path / "w.labels.txt").write_text("pug\nakita\nbeagle\n")
     run = cli(*words)
     assert "its classifier knows the classes: it is not trained" in capsys.readouterr().out
@@ -177,10 +183,10 @@ def test_resumed_weights_equal_uninterrupted_ones(
     with monkeypatch.context() as patch:
         patch.setattr(Task, "training_step", training_step)
         with pytest.raises(Stop):
-            cli(*WORDS, f"data.root={root}", "distill=cached", "distill.max_epochs=2", f"out={stopped}")
+            cli(*WORDS, f"data.root={root}", "distill.cached=true", "distill.max_epochs=2", f"out={stopped}")
     assert (stopped / "teacher").exists() == (where != "the teacher's training")
     cli(f"resume={stopped}")
-    whole = cli(*WORDS, f"data.root={root}", "distill=cached", "distill.max_epochs=2")
+    whole = cli(*WORDS, f"data.root={root}", "distill.cached=true", "distill.max_epochs=2")
     for part in ("teacher", "model"):
         first, second = (read_tensors(folder / part / "model.safetensors") for folder in (whole, stopped))
         assert all(torch.equal(first[key], second[key]) for key in first)
@@ -192,7 +198,7 @@ def test_two_processes(root: Path, tmp_path: Path) -> None:
     words = [
         *WORDS,
         f"data.root={root}",
-        "distill=cached",
+        "distill.cached=true",
         "trainer.devices=2",
         "trainer.strategy=ddp",
         f"out={out}",
