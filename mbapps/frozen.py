@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from . import app
 from .data.pooled import Pooled, PooledData, join
+from .models.norms import fold_norms
 
 
 class PooledBody(nn.Module):
@@ -93,7 +94,7 @@ def _flip(cfg: DictConfig) -> float:
 
 def _pool(cfg: DictConfig, folder: Path, body: nn.Module, data: Any, split: str, *, mirror: bool) -> Pooled:
     trainer = app.build_trainer(cfg, folder, fitting=False)
-    pooling = Pooling(body, mirror=mirror, seen=data.on_before_batch_transfer)
+    pooling = Pooling(fold_norms(body), mirror=mirror, seen=data.on_before_batch_transfer)
     answers = trainer.predict(pooling, data.view_loader(split))
     kept = [answer for answer in answers or () if len(answer[0].rows)]
     if not kept:

@@ -61,7 +61,7 @@ class PaddedConv2d(nn.Conv2d):
         height, width = x.shape[-2:]
         if self.same and not (height % 2 and width % 2):
             x = F.pad(x, (width % 2, 1, height % 2, 1))
-            return F.conv2d(x, self.weight, None, self.stride, 0, 1, self.groups)
+            return F.conv2d(x, self.weight, self.bias, self.stride, 0, 1, self.groups)
         return super().forward(x)
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from mbapps.models.mobilenet import MobileNetV1, initialise
 from mbapps.models.network import Network
-from mbapps.models.norms import is_folded, unfold_norms
+from mbapps.models.norms import fold_norms, is_folded, unfold_norms
 from mbapps.tasks.detection import DetectionHead
 
 
@@ -71,3 +71,24 @@ def test_a_training_step_then_starts_where_the_network_was(network: Network) -> 
 def test_no_image_is_an_error(network: Network) -> None:
     with pytest.raises(ValueError, match="no training image could be read"):
         unfold_norms(network, [torch.empty(0, 3, 64, 64, dtype=torch.uint8)])
+
+
+@pytest.mark.parametrize("padding", ["same", "symmetric"])
+@torch.no_grad()
+def test_a_folded_copy_answers_alike(padding: str) -> None:
+    torch.manual_seed(0)
+    body = MobileNetV1(alpha=0.25, padding=padding)
+    initialise(body)
+    for module in body.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for part in (module.weight, module.running_var):
+                nn.init.uniform_(part, 0.5, 2.0)  # type: ignore[arg-type]
+            for part in (module.bias, module.running_mean):
+                nn.init.normal_(part, 0.0, 0.5)  # type: ignore[arg-type]
+    body.eval()
+    images = batches(1)[0]
+    before = {name: tensor.clone() for name, tensor in body.state_dict().items()}
+    folded = fold_norms(body)
+    torch.testing.assert_close(folded(images)["c5"], body(images)["c5"], rtol=1e-3, atol=1e-4)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert all(torch.equal(before[name], tensor) for name, tensor in body.state_dict().items())
