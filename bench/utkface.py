@@ -30,7 +30,8 @@ STUDENTS = {
 }
 TEACHER = (
     "task.head._target_=faceres_head.FaceResHead trust=faceres_head backbone.weights={out}/start data.image_size=224 "
-    "task.lr=0.0005 task.body_lr=0.2 task.ema_decay=0.98 task.max_epochs=8"
+    "task.lr=0.0005 task.body_lr=0.2 task.ema_decay=0.98 task.max_epochs=8 "
+    "data.augment.photometric=0 data.augment.erase=0"
 )
 TAUGHT = "distill.cached=true distill.teacher={out}/teacher trust=faceres_head"
 WAYS = {
