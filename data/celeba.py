@@ -103,6 +103,11 @@ def _parse(
             " ".join(row)[:60] for row in rows if len(row) != len(names) + 1 or set(row[1:]) - VALUES.keys()
         ]
         tell(problems, f"row without 1, -1 or 0 for each of {len(names)} attributes", bad)
+    first = {row[0]: row for row in reversed(good)}
+    if len(first) < len(good):
+        again = [row[0] for row in good if first[row[0]] is not row]
+        tell(problems, "image that is listed again: its first row counts", again)
+        good = [row for row in good if first[row[0]] is row]
     if not good:
         raise ValueError(f"{file} has no row with 1, -1 or 0 for each of its {len(names)} attributes")
     labels = np.array([[VALUES[value] for value in row[1:]] for row in good], dtype=np.int8)

@@ -78,7 +78,12 @@ class FaceAttrData(DataModule):
         self.root = Path(root) if root else synthetic_root("face_attr")
         if not self.root.is_dir():
             raise FileNotFoundError(f"no folder at data.root={root}")
-        wanted = [attributes] if isinstance(attributes, str) else list(class_names or attributes or ())
+        wanted = [attributes] if isinstance(attributes, str) else list(attributes or ())
+        if class_names and wanted and sorted(wanted) != sorted(class_names):
+            raise ValueError(
+                f"a model is measured on all its attributes, {', '.join(class_names)}: leave data.attributes= out"
+            )
+        wanted = list(class_names or wanted)
         repeated = sorted({name for name in wanted if wanted.count(name) > 1})
         if repeated:
             raise ValueError(f"data.attributes names {', '.join(repeated)} more than once")
@@ -128,10 +133,13 @@ class FaceAttrData(DataModule):
             "attribute that no image has: its AP is undefined, and the mean leaves it out",
             told,
         )
-        if split == "train":
-            every = ~(table.labels == 0).any(axis=0) & (table.labels == 1).any(axis=0)
-            told = [f"{name} in train" for name, has in zip(table.class_names, every, strict=True) if has]
-            tell(self._problems, "attribute that no image lacks: there is nothing to learn", told)
+        every = ~(table.labels == 0).any(axis=0) & (table.labels == 1).any(axis=0)
+        told = [f"{name} in {split}" for name, has in zip(table.class_names, every, strict=True) if has]
+        tell(
+            self._problems,
+            "attribute that no image lacks: nothing is learned or measured by it, its AP is 1",
+            told,
+        )
 
     def dataset(self, split: str) -> ClassificationDataset:
         transform = None
@@ -154,7 +162,7 @@ class FaceAttrData(DataModule):
         if not (self.tables["val"].labels == 1).any():
             raise ValueError(
                 f"no image in the val split of {self.root} has any attribute: there is nothing to choose the best "
-                "epoch by; raise data.val_fraction"
+                "epoch by; raise data.val_fraction, or choose other data.attributes"
             )
 
     def preview(self, count: int) -> list[UInt8Image]:

@@ -121,7 +121,7 @@ class FineGrainedData(DataModule):
     """A data set of images with one class each.
 
     Args:
-        root: folder of the data; there is no synthetic set yet.
+        root: folder of the data; None is the synthetic set, rendered on first use.
         format: "image_folder" or "stanford_dogs"; None looks for both.
         train, val, test: a folder of classes, a list of Stanford Dogs, or the name of a split of `root`; None
             takes the split of that name, or else a fraction of each class's training images.
@@ -154,7 +154,7 @@ class FineGrainedData(DataModule):
         test_fraction: float = 0.1,
         central_crop: float = 0.875,
         box_crop: bool = False,
-        classes: Sequence[str] | None = None,
+        classes: str | Sequence[str] | None = None,
         class_map: str | None = None,
         augment: Mapping[str, Any] | None = None,
         class_names: Sequence[str] | None = None,
@@ -181,7 +181,7 @@ class FineGrainedData(DataModule):
             raise ValueError(
                 "data.class_map is for measuring a model: mbapps eval model=<folder> data.class_map="
             )
-        reader = ClassReader(self.root, format, box_crop, classes)
+        reader = ClassReader(self.root, format, box_crop, [classes] if isinstance(classes, str) else classes)
         named = {"train": train, "val": val, "test": test}
         if split:
             table = read_class_split(reader, split, named[split])

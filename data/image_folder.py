@@ -22,17 +22,25 @@ SPLIT_FOLDERS = {
 def class_folders(root: Path) -> dict[str, Path]:
     """Find the split folders of a set: split -> folder of classes; {"all": root} where there are none.
 
-    Split folders are told by their names, and only if no other folder lies beside them: a set may well have
-    a class called "train".
+    Split folders are told by their names. A set may well have a class called "train": where other folders lie
+    beside them, they are splits only if there are two, with folders of their own.
 
     Raises:
-        ValueError: two folders are of the same split.
+        ValueError: two folders are of the same split, or a folder of images lies beside the splits.
     """
     folders = _folders(root)
-    if not folders or not all(folder.name.lower() in SPLIT_FOLDERS for folder in folders):
-        return {"all": root} if folders else {}
+    named = [folder for folder in folders if folder.name.lower() in SPLIT_FOLDERS]
+    others = [folder for folder in folders if folder not in named]
+    if others:
+        named = [folder for folder in named if _folders(folder)]
+        if len({SPLIT_FOLDERS[folder.name.lower()] for folder in named}) < 2:
+            return {"all": root}
+        if images := [folder.name for folder in others if next(image_files(folder, root), None)]:
+            raise ValueError(
+                f"{root} has split folders and, beside them, images in {', '.join(images)}: move these elsewhere"
+            )
     found: dict[str, Path] = {}
-    for folder in folders:
+    for folder in named:
         split = SPLIT_FOLDERS[folder.name.lower()]
         if split in found:
             raise ValueError(

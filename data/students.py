@@ -18,6 +18,7 @@ from mbapps.images import IMAGE_SUFFIXES, BrokenImageError, UInt8Image, central_
 
 from .base import stack_images
 from .fine_grained import Sample, read_row
+from .image_folder import image_files
 from .teacher_outputs import TeacherOutputs, content_keys
 from .transforms import ClassificationTransform
 
@@ -49,6 +50,8 @@ def moving_parts(augment: Mapping[str, Any] | None) -> list[str]:
         name: one.default for name, one in inspect.signature(ClassificationTransform).parameters.items()
     }
     settings = {name: augment.get(name, defaults[name]) for name in STILL}
+    if settings["crop_min_area"] == 1:
+        del settings["crop_max_aspect"]  # nothing is cropped
     return [f"data.augment.{name}={value}" for name, value in settings.items() if value != STILL[name]]
 
 
@@ -164,8 +167,7 @@ def add_unlabeled(
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder at distill.images={folder}")
-    files = sorted(path.absolute() for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    files = [path for path in files if path.is_file()]
+    files = sorted((folder / name).absolute() for name in image_files(folder, folder))
     if not files:
         raise FileNotFoundError(
             f"no images in distill.images={folder}; they end in {', '.join(sorted(IMAGE_SUFFIXES))}"

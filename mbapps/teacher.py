@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from . import app
+from .files import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +48,7 @@ class Teacher:
         self.source = source
         self.order = [theirs.index(name) for name in class_names]
         self.image_size = int(heads[task]["image_size"])
+        self.central_crop = float(heads[task]["settings"].get("central_crop", 1.0))
         self.settings = {"body": bundle.facts["body"], "head": heads[task]["settings"], "order": self.order}
 
     def __call__(self, views: Tensor) -> Tensor:
@@ -74,6 +76,7 @@ def has_teacher(folder: Path) -> bool:
 def find_teacher(cfg: DictConfig, folder: Path, data: DataModule) -> tuple[Teacher, list[str]]:
     """Open the teacher: a model folder, the one this run has made before, or one that is made now."""
     from .deploy.bundle import Bundle
+    from .models.teachers import find_architecture
 
     source, task = str(cfg.distill.teacher), app.task_name()
     own = folder / TEACHER
@@ -92,7 +95,15 @@ def find_teacher(cfg: DictConfig, folder: Path, data: DataModule) -> tuple[Teach
         )
     notes = [] if (own / "model.json").is_file() else make_teacher(cfg, folder, data)
     bundle = Bundle.open(own, trust=cfg.trust)
+    _keep_to(bundle.facts["body"]["architecture"], find_architecture(source), folder)
     return Teacher(bundle, str(own), task, data.class_names), [*notes, f"teacher: {own}"]
+
+
+def _keep_to(before: str, architecture: str, folder: Path) -> None:
+    if before != architecture:
+        raise ValueError(
+            f"{folder} has begun with the teacher {before}; for distill.teacher={architecture} start a run of its own"
+        )
 
 
 def make_teacher(cfg: DictConfig, folder: Path, data: DataModule) -> list[str]:
@@ -143,6 +154,12 @@ def _train(cfg: DictConfig, folder: Path, network: Any, size: int, notes: list[s
         cfg.task.update(lr=cfg.distill.lr, body_lr=1.0, freeze_epochs=0, freeze_blocks=0, freeze_bn=False)
         cfg.task.max_epochs = cfg.trainer.max_epochs = cfg.distill.max_epochs
     place = folder / TRAINING
+    note = place / "architecture.txt"  # whose checkpoints these are
+    if note.is_file():
+        _keep_to(note.read_text().strip(), network.body.architecture, folder)
+    place.mkdir(exist_ok=True)
+    with replacing(note) as temporary:
+        temporary.write_text(f"{network.body.architecture}\n")
     data = app.build(cfg.data, image_size=size)
     task = app.build_task(cfg, network)
     trainer = app.build_trainer(cfg, place, fitting=True)

@@ -69,7 +69,7 @@ def test_each_logger_composes(logger: str) -> None:
 
 
 def test_the_teachers_settings_follow_the_tasks() -> None:
-    cfg = compose("task=fine_grained", "distill.teacher=timm:resnet18", "task.max_epochs=7")
+    cfg = compose("task=fine_grained", "distill.teacher=timm:resnet18", "trainer.max_epochs=7")
     assert (cfg.distill.max_epochs, cfg.distill.batch_size) == (7, cfg.data.batch_size)
     assert set(cfg.distill.augment) <= set(inspect.signature(ClassificationTransform).parameters) - {"size"}
 

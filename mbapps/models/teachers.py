@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -185,6 +186,7 @@ def download(body: TeacherBody) -> str | None:
     """Load the ImageNet weights that torchvision or timm publish; give the reason where they can't be had."""
     torchvision, timm = _packages()
     name = body.architecture.removeprefix(TIMM)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells each of its attempts
     try:
         if name != body.architecture:
             state = timm.create_model(name, pretrained=True, num_classes=0).state_dict()

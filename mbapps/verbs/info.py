@@ -74,7 +74,7 @@ def run(cfg: DictConfig) -> None:
             ],
         )
     shown: dict[str, object] = dict(numbers)
-    row = name, len(head.class_names), network.body.alpha, head.image_size
+    row = name, len(head.class_names), getattr(network.body, "alpha", 0.0), head.image_size
     paper = PAPER.get(row)
     if paper and network.body.settings["separable"] and not network.body.settings["shallow"]:
         macs, params, table = paper

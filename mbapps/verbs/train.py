@@ -42,6 +42,10 @@ def run(cfg: DictConfig) -> None:
         except (KeyboardInterrupt, SystemExit):
             _interrupted(folder)
         app.seed(cfg)  # the student is the same whether its teacher was trained now or before
+    elif unused := [key for key in ("weights", "images") if cfg.distill[key] is not None]:
+        raise ValueError(
+            f"distill.{unused[0]}={cfg.distill[unused[0]]} needs a teacher: give distill.teacher="
+        )
     network, notes = build_network(cfg, data.class_names)
     notes += [*_unfold(network, data), *lesson_notes]
     task = app.build_task(cfg, network)

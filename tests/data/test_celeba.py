@@ -123,3 +123,10 @@ def test_the_real_list(tmp_path: Path, test_data: Path) -> None:
         "list whose first line counts other images than it has": 1,
         "listed image not found": 498,
     }
+
+
+def test_a_repeated_row_counts_once(tmp_path: Path) -> None:
+    table = read_celeba(celeba(tmp_path, **{LIST: ROWS.replace("3\n", "4\n", 1) + "a.jpg 1 1 1\n"}))
+    assert table.files.tolist() == ["a.jpg", "b.jpg", "c.jpg"]
+    assert table.labels[0].tolist() == [0, 1, 1]
+    assert table.problems == {"image that is listed again: its first row counts": ["a.jpg"]}

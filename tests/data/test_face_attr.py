@@ -81,12 +81,15 @@ def test_an_attribute_without_a_positive_is_told(tmp_path: Path) -> None:
     constant, undefined = data.problems().items()
     assert undefined[0] == "attribute that no image has: its AP is undefined, and the mean leaves it out"
     assert undefined[1] == ["Hat in val", "Hat in test", "Bald in test"]
-    assert constant == ("attribute that no image lacks: there is nothing to learn", ["Hat in train"])
+    assert constant == (
+        "attribute that no image lacks: nothing is learned or measured by it, its AP is 1",
+        ["Hat in train", "Bald in val"],
+    )
 
 
 def test_only_one_split_is_kept_for_measuring(tmp_path: Path) -> None:
     root = str(celeba(tmp_path, BALANCED))
-    data = FaceAttrData(root=root, split="test", class_names=["Bald"], attributes=["Hat"], **QUICK)
+    data = FaceAttrData(root=root, split="test", class_names=["Bald"], **QUICK)
     assert list(data.tables) == ["test"]
     assert data.class_names == ("Bald",)
     assert FaceAttrData(root=root, attributes="Hat", **QUICK).class_names == ("Hat",)
@@ -173,3 +176,21 @@ def test_synthetic_faces_vary() -> None:
     assert centres.std(axis=0).min() > 30  # of skin and light
     assert np.array_equal(render_face(0, "train", 3).image, faces[3].image)
     assert not np.array_equal(render_face(1, "train", 3).image, faces[3].image)
+
+
+def test_an_attribute_that_all_have_is_told(tmp_path: Path) -> None:
+    root = celeba(tmp_path, [(split, f"1 {bald}") for split in (0, 0, 1, 1, 2, 2) for bald in (1, -1)])
+    (told,) = FaceAttrData(root=str(root), **QUICK).problems().values()
+    assert told == ["Hat in train", "Hat in val", "Hat in test"]
+
+
+def test_a_model_is_measured_on_all_its_attributes(tmp_path: Path) -> None:
+    root = str(celeba(tmp_path, BALANCED))
+    names = ("Bald", "Hat")
+    assert (
+        FaceAttrData(root=root, class_names=names, attributes=["Hat", "Bald"], **QUICK).class_names == names
+    )
+    with pytest.raises(
+        ValueError, match=r"measured on all its attributes, Bald, Hat: leave data\.attributes= out"
+    ):
+        FaceAttrData(root=root, class_names=names, attributes=["Hat"], **QUICK)

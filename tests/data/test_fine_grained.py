@@ -181,6 +181,7 @@ def test_a_subset_of_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"classes": "cat"}, r"set has one class only, 'cat': there is nothing to tell apart"),
         ({"classes": ["cat"]}, r"set has one class only, 'cat': there is nothing to tell apart"),
         ({"num_classes": 3}, r"data\.num_classes=3, but the data has 2: cat, dog"),
         ({"val_fraction": 1.0}, r"data\.val_fraction must be in \(0, 1\), got 1\.0"),

@@ -79,3 +79,14 @@ def test_two_folders_of_one_split(tmp_path: Path) -> None:
         ValueError, match=r"/val and .*/valid are both of the split 'val'; name one with data\.val="
     ):
         class_folders(tmp_path)
+
+
+def test_folders_beside_the_splits(tmp_path: Path) -> None:
+    write_files(tmp_path, {f"{split}/pug/1.png": None for split in ("train", "test")})
+    (tmp_path / "annotations").mkdir()
+    assert set(class_folders(tmp_path)) == {"train", "test"}
+    write_files(tmp_path, {"more/1.png": None})
+    with pytest.raises(
+        ValueError, match="has split folders and, beside them, images in more: move these elsewhere"
+    ):
+        class_folders(tmp_path)

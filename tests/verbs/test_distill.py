@@ -61,6 +61,8 @@ def test_a_teacher_by_name_is_trained_then_its_folder_serves(
         raise AssertionError("asked again")
 
     monkeypatch.setattr(Teacher, "__call__", fail)
+    info = cli("info", f"model={made / 'teacher'}")
+    assert json.loads((info / "results.json").read_text())["params"] > 11e6
     for source in (made / "teacher", made):
         again = cli(*WORDS[:-2], f"data.root={root}", "distill.cached=true", f"distill.teacher={source}")
         assert not (again / "teacher").exists()
@@ -122,6 +124,12 @@ def test_refusals(made: Path, root: Path, cli: Cli, tmp_path: Path, tiny: Path) 
         cli(*words, f"data.root={root}", f"distill.teacher={made}", "distill.weights=w.pth")
     with pytest.raises(ValueError, match=r"task=detection has nothing that a teacher could teach"):
         cli("train", *QUICK, f"data.root={tiny}", f"distill.teacher={made}")
+    with pytest.raises(
+        ValueError, match=r"has begun with the teacher resnet18; for distill\.teacher=resnet34 start"
+    ):
+        cli(f"resume={made}", "distill.teacher=resnet34", "trainer.max_epochs=3")
+    with pytest.raises(ValueError, match=r"distill\.images=more needs a teacher: give distill\.teacher="):
+        cli(*words, f"data.root={root}", "distill.images=more")
     with pytest.raises(ValueError, match=r"task\.freeze_body=true trains a head on features of the labelled"):
         cli(*words, f"data.root={root}", f"distill.teacher={made}", "task.freeze_body=true")
     detector = cli("train", *QUICK, f"data.root={tiny}", "trainer.max_epochs=1")
