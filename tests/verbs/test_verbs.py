@@ -189,10 +189,6 @@ def test_info_of_a_model_folder(cli: Cli, trained: Path) -> None:
             ["info", "data.num_classes=3", "backbone.rho=0.5", "data.image_size=64"],
             "both set the image size; give one",
         ),
-        (
-            ["train", "task=fine_grained"],
-            "no synthetic set for task=fine_grained, only for detection; set data.root",
-        ),
     ],
 )
 def test_bad_settings(cli: Cli, words: list[str], message: str) -> None:
