@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mbapps.batches import UNKNOWN, AttributeBatch, AttributeTable
 from mbapps.images import UInt8Image
 from mbapps.predictions import Attributes
 
-from .base import DataModule
 from .boxes import tell
 from .celeba import celeba_list, read_celeba, read_partition
-from .fine_grained import ClassificationCollate, ClassificationDataset, read_row
-from .splits import SPLITS, licence
-from .synthetic import synthetic_root
-from .transforms import ClassificationTransform
+from .labelled import LabelledData
+from .splits import SPLITS
 from .utkface import is_utkface, read_utkface
 
 FORMATS = ("celeba", "utkface")
 
 
-class FaceAttrData(DataModule):
+class FaceAttrData(LabelledData):
     """A data set of faces, each with or without some attributes.
 
     Args:
@@ -44,7 +39,7 @@ class FaceAttrData(DataModule):
         batch_size, num_workers, seed, max_broken: as in DataModule.
     """
 
-    tables: dict[str, AttributeTable]
+    BATCH = AttributeBatch
 
     def __init__(
         self,
@@ -65,19 +60,13 @@ class FaceAttrData(DataModule):
         seed: int = 0,
         max_broken: float = 0.01,
     ):
-        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, max_broken=max_broken)
+        super().__init__(
+            "face_attr", root=root, fractions={"val": val_fraction, "test": test_fraction}, split=split,
+            image_size=image_size, central_crop=central_crop, augment=augment, batch_size=batch_size,
+            num_workers=num_workers, seed=seed, max_broken=max_broken,
+        )  # fmt: skip
         if format is not None and format not in FORMATS:
             raise ValueError(f"data.format must be one of {list(FORMATS)}, got {format!r}")
-        if split is not None and split not in SPLITS:
-            raise ValueError(f"split must be one of {list(SPLITS)}, got {split!r}")
-        for part, fraction in {"val": val_fraction, "test": test_fraction}.items():
-            if not 0 < fraction < 1:
-                raise ValueError(f"data.{part}_fraction must be in (0, 1), got {fraction}")
-        self.image_size = image_size
-        self.central_crop = central_crop
-        self.root = Path(root) if root else synthetic_root("face_attr")
-        if not self.root.is_dir():
-            raise FileNotFoundError(f"no folder at data.root={root}")
         wanted = [attributes] if isinstance(attributes, str) else list(attributes or ())
         if class_names and wanted and sorted(wanted) != sorted(class_names):
             raise ValueError(
@@ -91,16 +80,10 @@ class FaceAttrData(DataModule):
         tables = tables or split_by_name(table, val_fraction, test_fraction)
         self.tables = {part: tables[part] for part in ([split] if split else SPLITS)}
         self.class_names = table.class_names
-        if num_classes is not None and num_classes != len(self.class_names):
-            raise ValueError(
-                f"data.num_classes={num_classes}, but the data has {len(self.class_names)} attributes: "
-                f"{', '.join(self.class_names)}"
-            )
+        self.check_count(num_classes)
         self._problems = dict(table.problems)
         for part, one in self.tables.items():
             self._check(part, one)
-        self.augment = ClassificationTransform(image_size, **augment) if augment is not None else None
-        self.collate = ClassificationCollate(image_size, AttributeBatch)
 
     def _read(
         self, format: str | None, wanted: Sequence[str]
@@ -141,23 +124,6 @@ class FaceAttrData(DataModule):
             told,
         )
 
-    def dataset(self, split: str) -> ClassificationDataset:
-        transform = None
-        if split == "train":
-            transform = self.augment or ClassificationTransform(self.image_size, crop_min_area=1.0, flip=0.0)
-        return ClassificationDataset(
-            self.tables[split], self.image_size, self.central_crop, transform, self.seed
-        )
-
-    def views(self, split: str) -> ClassificationDataset:
-        return ClassificationDataset(self.tables[split], self.image_size, self.central_crop, None, self.seed)
-
-    def truth(self, split: str) -> AttributeTable:
-        return self.tables[split]
-
-    def names(self, split: str, rows: Sequence[int]) -> list[str]:
-        return [str(self.tables[split].files[row]) for row in rows]
-
     def check_measurable(self) -> None:
         if not (self.tables["val"].labels == 1).any():
             raise ValueError(
@@ -165,33 +131,12 @@ class FaceAttrData(DataModule):
                 "epoch by; raise data.val_fraction, or choose other data.attributes"
             )
 
-    def preview(self, count: int) -> list[UInt8Image]:
-        dataset = self.dataset("train")
-        samples = [dataset[0, row] for row in range(min(count, len(dataset)))]
-        return [self._titled(sample.image, sample.label) for sample in samples if sample.image is not None]
-
-    def picture(self, split: str, row: int) -> tuple[UInt8Image, UInt8Image]:
-        image = read_row(self.tables[split], row)
-        return image, self._titled(image, self.tables[split].labels[row])
-
-    def _titled(self, image: UInt8Image, labels: NDArray[np.integer[Any]]) -> UInt8Image:
-        probs = np.where(labels == UNKNOWN, np.nan, labels)
+    def titled(self, image: UInt8Image, label: Any) -> UInt8Image:
+        probs = np.where(label == UNKNOWN, np.nan, label)
         return Attributes(probs, self.class_names).draw(image)
 
     def problems(self) -> dict[str, list[str]]:
         return self._problems
-
-    def lineage(self) -> dict[str, Any]:
-        digest = hashlib.sha256("\n".join(self.class_names).encode())
-        for table in self.tables.values():
-            digest.update("\n".join(table.files.tolist()).encode())
-            digest.update(np.ascontiguousarray(table.labels).data)
-        return {
-            "name": self.root.name,
-            "licence": licence(self.root),
-            "images": {split: len(table) for split, table in self.tables.items()},
-            "fingerprint": digest.hexdigest()[:16],
-        }
 
 
 def split_by_name(

@@ -17,8 +17,8 @@ from mbapps.batches import UNKNOWN, LabelTable
 from mbapps.images import IMAGE_SUFFIXES, BrokenImageError, UInt8Image, central_view, read_image, resize
 
 from .base import stack_images
-from .fine_grained import Sample, read_row
 from .image_folder import image_files
+from .labelled import Sample, read_row
 from .teacher_outputs import TeacherOutputs, content_keys
 from .transforms import ClassificationTransform
 

@@ -23,7 +23,7 @@ from mbapps.images import BrokenImageError, central_view
 
 from .base import stack_images, start_worker
 from .cache import data_home
-from .fine_grained import read_row
+from .labelled import read_row
 
 VERSION = 1  # of the views and of the files; what another one wrote is not used
 SHARD_IMAGES = 1024  # a kill loses what the teacher said of so many at most

@@ -122,7 +122,7 @@ def test_utkface_is_found_by_looking(tmp_path: Path) -> None:
         ({"split": "dev"}, r"split must be one of .*, got 'dev'"),
         ({"test_fraction": 1.0}, r"data\.test_fraction must be in \(0, 1\), got 1\.0"),
         ({"attributes": ["Hat", "Hat"]}, r"data\.attributes names Hat more than once"),
-        ({"num_classes": 40}, r"data\.num_classes=40, but the data has 2 attributes: Hat, Bald"),
+        ({"num_classes": 40}, r"data\.num_classes=40, but the data has 2: Hat, Bald"),
     ],
 )
 def test_refusals(tmp_path: Path, settings: dict[str, object], message: str) -> None:

@@ -8,8 +8,9 @@ import torch
 from conftest import write_files
 from PIL import Image
 
-from mbapps.data.fine_grained import ClassificationDataset, FineGrainedData
+from mbapps.data.fine_grained import FineGrainedData
 from mbapps.data.image_folder import read_image_folder
+from mbapps.data.labelled import LabelledDataset
 from mbapps.data.transforms import ClassificationTransform
 from mbapps.images import central_view
 
@@ -69,11 +70,11 @@ def test_augmentation_depends_on_seed_epoch_and_row_alone(root: Path) -> None:
         root / "cat" / "0.png"
     )
     table = read_image_folder(root)
-    first, second = (ClassificationDataset(table, 32, 1.0, ClassificationTransform(32), 0) for _ in range(2))
+    first, second = (LabelledDataset(table, 32, 1.0, ClassificationTransform(32), 0) for _ in range(2))
     _ = first[0, 5]
     assert np.array_equal(first[3, 0].image, second[3, 0].image)
     assert not np.array_equal(first[3, 0].image, first[4, 0].image)
-    other = ClassificationDataset(table, 32, 1.0, ClassificationTransform(32), 1)
+    other = LabelledDataset(table, 32, 1.0, ClassificationTransform(32), 1)
     assert not np.array_equal(first[3, 0].image, other[3, 0].image)
 
 
@@ -101,7 +102,7 @@ def test_broken_images_are_skipped_and_counted(root: Path) -> None:
     (message,) = whole.broken
     assert "cat/0.png" in message
     table = read_image_folder(root)
-    training = ClassificationDataset(table, 32, 1.0, ClassificationTransform(32), 0)
+    training = LabelledDataset(table, 32, 1.0, ClassificationTransform(32), 0)
     sample = training[0, 0]  # the next one takes its place
     assert (sample.row, sample.label, len(sample.broken)) == (1, 0, 1)
 
@@ -118,7 +119,7 @@ def test_a_split_of_broken_images_alone(root: Path) -> None:
     for path in root.rglob("*.png"):
         path.write_bytes(b"")
     table = read_image_folder(root)
-    sample = ClassificationDataset(table, 32, 1.0, ClassificationTransform(32), 0)[0, 3]
+    sample = LabelledDataset(table, 32, 1.0, ClassificationTransform(32), 0)[0, 3]
     assert sample.image is None
     assert len(sample.broken) == 20
     batch = make(root, split="test").collate([sample])

@@ -10,8 +10,9 @@ from conftest import write_files
 from PIL import Image
 from scipy.io import savemat
 
-from mbapps.data.fine_grained import FineGrainedData, read_row
+from mbapps.data.fine_grained import FineGrainedData
 from mbapps.data.image_folder import read_image_folder
+from mbapps.data.labelled import read_row
 from mbapps.data.stanford_dogs import dogs_lists, read_stanford_dogs
 
 CHIHUAHUA, TERRIER = "n02085620-Chihuahua", "n02105056-black-and-tan_coonhound"

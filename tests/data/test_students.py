@@ -14,8 +14,8 @@ from class_files import CLASSES, break_file, write_classes, write_images
 from torch import Tensor
 
 from mbapps.batches import UNKNOWN, ClassificationBatch, LabelTable
-from mbapps.data.fine_grained import ClassificationCollate
 from mbapps.data.image_folder import read_image_folder
+from mbapps.data.labelled import LabelledCollate
 from mbapps.data.students import STILL, StudentDataset, add_unlabeled, moving_parts
 from mbapps.data.teacher_outputs import OutputCache, teacher_outputs
 
@@ -41,7 +41,7 @@ def students(table: LabelTable, augment: dict[str, Any] | None, home: Path | Non
         )  # fmt: skip
     return StudentDataset(
         table, image_size=SIZE, teacher_size=TEACHER_SIZE, central_crop=0.8, augment=augment, seed=3,
-        collate=ClassificationCollate(SIZE), outputs=outputs,
+        collate=LabelledCollate(SIZE), outputs=outputs,
     )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def test_colours_change_for_the_student_alone(table: LabelTable, tmp_path: Path)
 def test_a_teacher_that_is_asked_sees_what_the_student_sees(table: LabelTable, teacher_size: int) -> None:
     dataset = StudentDataset(
         table, image_size=SIZE, teacher_size=teacher_size, central_crop=0.8, augment={"flip": 0.5}, seed=3,
-        collate=ClassificationCollate(SIZE),
+        collate=LabelledCollate(SIZE),
     )  # fmt: skip
     batch = batch_of(dataset, 0)
     assert batch.teacher is None
