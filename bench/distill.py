@@ -62,10 +62,10 @@ def main() -> None:
     default = Path(os.environ.get("MBAPPS_TEST_DATA", "")) / "datasets" / "fine_grained" / "flowers12"
     root = Path(sys.argv[2]) if len(sys.argv) > 2 else default
     words = [
-        f"data.root={root}", f"distill.teacher={make_teacher(folder, root)}", "distill.cached=true",
-        "backbone.alpha=0.25", "data.image_size=128", "trainer.progress=false",
+        f"data.root={root}", f"distill.teacher={make_teacher(folder, root)}",
+        "backbone.alpha=0.25", "data.image_size=128", "data.batch_size=32", "trainer.progress=false",
     ]  # fmt: skip
-    cached = run(folder, "cached", [*words, f"trainer.max_epochs={EPOCHS}"])
+    cached = run(folder, "cached", [*words, "distill.cached=true", f"trainer.max_epochs={EPOCHS}"])
     live = run(folder, "live", [*words, *LIVE, f"trainer.max_epochs={LIVE_EPOCHS}"])
     live_wall = live["wall"] + live["fit"] * (EPOCHS / LIVE_EPOCHS - 1)
     asking = cached["wall"] - cached["fit"]

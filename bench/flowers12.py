@@ -19,6 +19,7 @@ from pathlib import Path
 
 COMMON = "experiment=flowers12 trainer.precision=bf16-mixed data.num_workers=1 trainer.progress=false"
 SMALL = "backbone.alpha=0.25 data.image_size=128 backbone.weights={weights}/mobilenet_v1_0.25_224.h5"
+PLAIN = "data.augment=null"  # without mirror images
 LARGE = "backbone.weights={weights}/mobilenet_v1_1.0_224_frozen.pb"
 ROWS = {
     "frozen 1.0@224": f"{LARGE} task.freeze_body=true",
@@ -28,6 +29,9 @@ ROWS = {
 TIMED = {  # seed 0 alone: their differences are what an epoch costs
     "frozen, computed once, 2 epochs": f"{LARGE} task.freeze_body=true task.max_epochs=2",
     "frozen, computed once, 30 epochs": f"{LARGE} task.freeze_body=true task.max_epochs=30",
+    "frozen, computed once, 30 epochs, plain": f"{LARGE} task.freeze_body=true {PLAIN}",
+    "frozen, images each time, 1 epoch, plain": f"{LARGE} task.freeze_blocks=14 task.max_epochs=1 {PLAIN}",
+    "frozen, images each time, 3 epochs, plain": f"{LARGE} task.freeze_blocks=14 task.max_epochs=3 {PLAIN}",
     "frozen, images each time, 1 epoch": f"{LARGE} task.freeze_blocks=14 task.max_epochs=1",
     "frozen, images each time, 3 epochs": f"{LARGE} task.freeze_blocks=14 task.max_epochs=3",
 }
