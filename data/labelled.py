@@ -46,6 +46,17 @@ def read_row(table: LabelTable, row: int) -> UInt8Image:
     return part if part.size else image
 
 
+def read_near(table: LabelTable, row: int, tries: int) -> tuple[UInt8Image | None, int, tuple[str, ...]]:
+    """Read a picture, or else the next that can be read of `tries` rows: it, its row, and why others were not read."""
+    broken: list[str] = []
+    for near in range(row, row + tries):
+        try:
+            return read_row(table, near % len(table)), near % len(table), tuple(broken)
+        except (BrokenImageError, FileNotFoundError) as error:
+            broken.append(str(error))
+    return None, (row + tries - 1) % len(table), tuple(broken)
+
+
 class LabelledDataset(Dataset[Sample]):
     """Samples of one table by (epoch, row).
 
@@ -75,22 +86,14 @@ class LabelledDataset(Dataset[Sample]):
         return len(self.table)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, row = key
-        broken: list[str] = []
-        for step in range(len(self) if self.transform else 1):
-            row = (key[1] + step) % len(self)
-            try:
-                image = read_row(self.table, row)
-            except (BrokenImageError, FileNotFoundError) as error:
-                broken.append(str(error))
-                continue
-            size = (image.shape[0], image.shape[1])
-            if self.transform is None:
-                square = central_view(image, self.image_size, self.central_crop)
-            else:
-                square = self.transform(image, (self.seed, epoch, row))
-            return Sample(square, row, size, self.table.labels[row], tuple(broken))
-        return Sample(None, row, (0, 0), 0, tuple(broken))
+        image, row, broken = read_near(self.table, key[1], len(self) if self.transform else 1)
+        if image is None:
+            return Sample(None, row, (0, 0), 0, broken)
+        if self.transform is None:
+            square = central_view(image, self.image_size, self.central_crop)
+        else:
+            square = self.transform(image, (self.seed, key[0], row))
+        return Sample(square, row, (image.shape[0], image.shape[1]), self.table.labels[row], broken)
 
 
 class LabelledCollate:

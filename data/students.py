@@ -18,7 +18,7 @@ from mbapps.images import IMAGE_SUFFIXES, BrokenImageError, UInt8Image, central_
 
 from .base import stack_images
 from .image_folder import image_files
-from .labelled import Sample, read_row
+from .labelled import Sample, read_near
 from .teacher_outputs import TeacherOutputs, content_keys
 from .transforms import ClassificationTransform
 
@@ -105,21 +105,14 @@ class StudentDataset(Dataset[StudentSample]):
         return len(self.table)
 
     def __getitem__(self, key: tuple[int, int]) -> StudentSample:
-        broken: list[str] = []
-        row = key[1]
-        for step in range(len(self)):
-            row = (key[1] + step) % len(self)
-            try:
-                image = read_row(self.table, row)
-            except (BrokenImageError, FileNotFoundError) as error:
-                broken.append(str(error))
-                continue
-            square, teacher, view = self._see(image, key[0], row)
-            size = (image.shape[0], image.shape[1])
-            return StudentSample(
-                Sample(square, row, size, self.table.labels[row], tuple(broken)), teacher, view
-            )
-        return StudentSample(Sample(None, row, (0, 0), self.table.labels[row], tuple(broken)), None, None)
+        image, row, broken = read_near(self.table, key[1], len(self))
+        label = self.table.labels[row]
+        if image is None:
+            return StudentSample(Sample(None, row, (0, 0), label, broken), None, None)
+        square, teacher, view = self._see(image, key[0], row)
+        return StudentSample(
+            Sample(square, row, (image.shape[0], image.shape[1]), label, broken), teacher, view
+        )
 
     def _see(
         self, image: UInt8Image, epoch: int, row: int

@@ -142,6 +142,7 @@ def test_of_very_many_classes_those_with_most_errors_are_shown(tmp_path: Path) -
 
 def test_confusion_of_nothing(tmp_path: Path) -> None:
     confusion(np.zeros((3, 3), dtype=np.int64), ["a", "b", "background"]).savefig(tmp_path / "figure.svg")
+    assert (tmp_path / "figure.svg").read_text().rstrip().endswith("</svg>")
 
 
 def test_learning_rates_of_parameter_groups_are_drawn_once_each(tmp_path: Path) -> None:
