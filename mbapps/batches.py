@@ -172,3 +172,30 @@ class AttributeBatch(NamedTuple):
     broken: tuple[str, ...] = ()  # images that could not be read, each with its reason
     teacher: Tensor | None = None  # float32 [B, K], what a teacher said of these views of the images
     views: Tensor | None = None  # uint8 [B, 3, T, T], the same views at the size of a teacher to be asked
+
+
+class Pairs(NamedTuple):
+    """P pairs of images to be judged, as a protocol lists them; columns of P each."""
+
+    first: NDArray[np.int64]  # rows of the table
+    second: NDArray[np.int64]
+    same: NDArray[np.bool_]  # whether both show one person
+    folds: NDArray[np.int64]  # of the protocol's cross-validation, from 0, in the order of its list
+
+
+@dataclass(frozen=True)
+class IdentityTable(LabelTable):
+    """Images of people: `labels` are rows of `class_names`, the people's names.
+
+    `face_crop` is the share of each picture's sides, round its middle, that shows the face; where `landmarks` are
+    given the face is turned upright and cut out by them instead.
+    """
+
+    face_crop: float = 1.0  # in (0, 1]
+    landmarks: NDArray[np.float32] | None = None  # [N, 5, 2] x, y px: eyes, nose, corners of the mouth
+    pairs: Pairs | None = None
+
+    def take(self, images: NDArray[np.int64]) -> Self:
+        """Give the table of some image rows, in that order, without pairs."""
+        landmarks = None if self.landmarks is None else self.landmarks[images]
+        return replace(super().take(images), landmarks=landmarks, pairs=None)

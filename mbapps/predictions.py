@@ -298,3 +298,28 @@ class Attributes:
         for place, text in enumerate(texts):
             pen.text((3, place * line), text, (255, 255, 255), font, stroke_width=1, stroke_fill=(0, 0, 0))
         return np.asarray(picture)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The vector of one face; the similarity of two is their dot product, in [-1, 1]."""
+
+    vector: NDArray[np.float32]  # [D], of length 1
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One item with the D numbers."""
+        return [{"embedding": [round(float(value), 6) for value in self.vector]}]
+
+    def draw(self, image: UInt8Image) -> UInt8Image:
+        """A strip below the image: a bar for each number, up for positive ones; like faces have like strips."""
+        height, width = image.shape[:2]
+        strip = max(16, height // 6)
+        drawn = Image.new("RGB", (width, height + strip), (18, 20, 24))
+        drawn.paste(Image.fromarray(image), (0, 0))
+        pen = ImageDraw.Draw(drawn)
+        middle, scale = height + strip / 2, strip / 2 / max(float(np.abs(self.vector).max()), 1e-6)
+        edges = np.linspace(0, width, len(self.vector) + 1)
+        for row, value in enumerate(self.vector.tolist()):
+            ends = sorted((middle, middle - value * scale))
+            pen.rectangle((edges[row], ends[0], max(edges[row], edges[row + 1] - 1), ends[1]), colour(value > 0))
+        return np.asarray(drawn)
