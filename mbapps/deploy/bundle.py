@@ -27,6 +27,7 @@ HEAD_CLASSES = {
     "DetectionHead": "mbapps.tasks.detection",
     "FineGrainedHead": "mbapps.tasks.fine_grained",
     "FaceAttrHead": "mbapps.tasks.face_attr",
+    "FaceEmbedHead": "mbapps.tasks.face_embed",
 }
 
 
