@@ -1,0 +1,1 @@
+"""Galleries: vectors that are kept, and asked for those most like another."""

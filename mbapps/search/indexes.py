@@ -1,0 +1,128 @@
+"""The three kinds of faiss index that a gallery has, and why each is set as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+KINDS = ("exact", "hnsw", "ivfpq")
+EXACT_BELOW = (
+    50_000  # rows: a look at all of them takes a core about 1 ms for 128 numbers, as long as reading a JPEG
+)
+HNSW_BELOW = (
+    5_000_000  # rows: beyond it the graph and the whole vectors, 0.65 KB each at 128 numbers, fill a computer
+)
+LINKS = 16  # of a row in HNSW's graph, twice as many on its lowest level
+BUILD_WIDTH = 64  # candidates while the graph is built
+SEARCH_WIDTH = 64  # candidates while it is searched
+LISTS_PER_ROOT = 4  # lists of IVF for each square root of the rows: faiss's own advice
+ROWS_PER_LIST = 39  # least that faiss wants to place a centre; below it warns
+LEAST_TO_TRAIN = 256  # a byte of a code chooses among as many centres
+PROBES = 64  # lists that are looked through
+
+
+def load_faiss() -> Any:
+    """Import faiss, after torch: the other way round their two OpenMP libraries stop the program on macOS.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    import torch  # noqa: F401
+
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError("a gallery needs faiss: pip install faiss-cpu") from error
+    return faiss
+
+
+def choose_kind(count: int) -> str:
+    """Choose by the number of rows.
+
+    >>> choose_kind(1000), choose_kind(1_000_000), choose_kind(10_000_000)
+    ('exact', 'hnsw', 'ivfpq')
+    """
+    if count < EXACT_BELOW:
+        return "exact"
+    return "hnsw" if count < HNSW_BELOW else "ivfpq"
+
+
+def build_index(kind: str, vectors: NDArray[np.float32]) -> Any:
+    """Build an index over vectors [N, D] of length 1, numbered from 0; IVF-PQ is trained on them.
+
+    The codes of IVF-PQ take 3/8 of a byte for each of the D numbers, and each row's number 8 bytes: at D = 128 together
+    56 bytes instead of 512. The vectors are turned first so that the codes fit best (OPQ).
+
+    Source: Malkov and Yashunin, Hierarchical Navigable Small World graphs (2016); Jégou et al., Product Quantization
+    for Nearest Neighbor Search (2011); Ge et al., Optimized Product Quantization (2013).
+
+    Raises:
+        ValueError: there are too few rows to train IVF-PQ.
+    """
+    faiss = load_faiss()
+    count, dim = vectors.shape
+    if kind == "exact":
+        index = faiss.IndexFlatIP(dim)
+    elif kind == "hnsw":
+        index = faiss.IndexHNSWFlat(dim, LINKS, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = BUILD_WIDTH
+    else:
+        if count < LEAST_TO_TRAIN:
+            raise ValueError(
+                f"kind=ivfpq needs at least {LEAST_TO_TRAIN} vectors to learn from, got {count}; leave kind= out"
+            )
+        codes = max(1, dim * 3 // 8)
+        lists = max(1, min(int(LISTS_PER_ROOT * count**0.5), count // ROWS_PER_LIST))
+        index = faiss.index_factory(
+            dim, f"OPQ{codes}_{codes * 3},IVF{lists},PQ{codes}", faiss.METRIC_INNER_PRODUCT
+        )
+        index.train(vectors)
+    index.add(vectors)
+    return index
+
+
+def search_index(
+    kind: str, index: Any, probes: NDArray[np.float32], top_k: int, labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scores and numbers [Q, top_k] of the best among `labels`; -1 where an approximate search found none."""
+    faiss = load_faiss()
+    if kind == "hnsw":
+        params = faiss.SearchParametersHNSW(efSearch=max(SEARCH_WIDTH, 2 * top_k))
+        if index.ntotal > len(labels):  # tombstones are walked over but not given
+            alive = np.zeros(index.ntotal, dtype=np.uint8)
+            alive[labels] = 1
+            params.sel = faiss.IDSelectorBitmap(np.packbits(alive, bitorder="little"))
+        return index.search(probes, top_k, params=params)
+    if kind == "ivfpq":
+        faiss.extract_index_ivf(index).nprobe = PROBES
+    return index.search(probes, top_k)
+
+
+def vectors_of(kind: str, index: Any, labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The vectors [N, D] of some numbers: as they were added, but of IVF-PQ what its codes say, of length 1 again."""
+    if kind != "ivfpq":
+        return (
+            np.asarray(index.reconstruct_batch(labels)) if len(labels) else np.empty((0, index.d), np.float32)
+        )
+    faiss = load_faiss()
+    ivf = faiss.extract_index_ivf(index)
+    ivf.set_direct_map_type(faiss.DirectMap.Hashtable)
+    vectors = np.asarray(index.reconstruct_batch(labels))
+    ivf.set_direct_map_type(faiss.DirectMap.NoMap)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+
+
+def is_kind(kind: str, index: Any) -> bool:
+    """Tell whether an index read from a file is what `build_index` makes."""
+    faiss = load_faiss()
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        return False
+    if kind == "exact":
+        return type(index) is faiss.IndexFlatIP
+    if kind == "hnsw":
+        return type(index) is faiss.IndexHNSWFlat and index.storage.ntotal == index.ntotal
+    return (
+        type(index) is faiss.IndexPreTransform and type(faiss.downcast_index(index.index)) is faiss.IndexIVFPQ
+    )

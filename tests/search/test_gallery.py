@@ -1,0 +1,369 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mbapps.search import indexes
+from mbapps.search.checks import ModelId
+from mbapps.search.gallery import Gallery, merge
+from mbapps.search.indexes import KINDS, choose_kind
+
+MODEL = ModelId("runs/a/model", "a" * 32, {"flip": False})
+OTHER = ModelId("runs/b/model", "b" * 32, {"flip": False})
+DIM = 16
+
+
+def unit(count: int, seed: int = 0, dim: int = DIM) -> np.ndarray:
+    vectors = np.random.default_rng(seed).standard_normal((count, dim), dtype=np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+def names(count: int, start: int = 0) -> list[str]:
+    return [f"{row}.jpg" for row in range(start, start + count)]
+
+
+def filled(kind: str | None, count: int = 600, seed: int = 0) -> Gallery:
+    gallery = Gallery(DIM, MODEL, kind)
+    columns = {"person": [f"p{row % 7}" for row in range(count)], "lat": np.arange(count) / 2}
+    gallery.add(unit(count, seed), names(count), columns)
+    return gallery
+
+
+def rows_at(gallery: Gallery, probes: np.ndarray) -> list[str]:
+    return [gallery.ids[row] for row in gallery.search(probes, 1).rows[:, 0].tolist()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_row_finds_itself(kind: str) -> None:
+    gallery = filled(kind)
+    found = gallery.search(unit(600), 5)
+    assert found.scores.shape == found.rows.shape == (600, 5)
+    assert (found.rows[:, 0] == np.arange(600)).mean() > (0.9 if kind == "ivfpq" else 0.999)
+    assert (np.diff(found.scores, axis=1) <= 0).all()
+    if kind != "ivfpq":
+        np.testing.assert_allclose(found.scores[:, 0], 1, atol=1e-5)
+        np.testing.assert_allclose(
+            found.scores, np.einsum("qd,qkd->qk", unit(600), unit(600)[found.rows]), atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_saved_is_opened(kind: str, tmp_path: Path) -> None:
+    gallery = filled(kind)
+    gallery.remove(names(3, 10))
+    folder = gallery.save(tmp_path / "new" / "gallery")
+    opened = Gallery.open(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "index.faiss",
+        "meta.json",
+        "metadata.safetensors",
+    ]
+    assert [path.name for path in folder.parent.iterdir()] == ["gallery"]
+    assert (opened.kind, opened.dim, opened.model, len(opened)) == (kind, DIM, MODEL, 597)
+    assert opened.ids.plain() == gallery.ids.plain()
+    assert opened.columns["person"][9] == "p2"
+    assert opened.columns["lat"][10] == 6.5  # row 13 of before
+    for one, other in zip(gallery.search(unit(20, 1)), opened.search(unit(20, 1)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    opened.add(unit(5, 2), names(5, 1000), {"person": ["new"] * 5, "lat": [0.0] * 5}, model=MODEL)
+    opened.remove(["1001.jpg"])
+    opened.save(folder)
+    again = Gallery.open(folder, verify=False)
+    assert len(again) == 601
+    assert again.ids.plain()[-4:] == ["1000.jpg", "1002.jpg", "1003.jpg", "1004.jpg"]
+    assert rows_at(again, unit(5, 2)[[0, 2, 3, 4]]) == ["1000.jpg", "1002.jpg", "1003.jpg", "1004.jpg"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_removed_is_not_found(kind: str, tmp_path: Path) -> None:
+    gallery = filled(kind)
+    gone = names(200, 100)
+    gallery.remove(gone)
+    assert len(gallery) == 400
+    assert gone[0] not in gallery
+    assert "99.jpg" in gallery
+    assert not set(gone) & set(rows_at(gallery, unit(600)))
+    kept = np.r_[0:100, 300:600]
+    found = gallery.search(unit(600)[kept], 1)
+    assert (found.rows[:, 0] == np.arange(400)).mean() > (0.9 if kind == "ivfpq" else 0.999)
+    assert gallery.search(unit(1), 400).rows.max() == 399
+    assert gallery.columns["lat"][100] == 150
+    gallery.add(unit(600)[100:300], gone, {"person": [""] * 200, "lat": [0] * 200})
+    assert (gallery.search(unit(600)[100:300], 1).rows[:, 0] >= 400).mean() > 0.9
+    gallery.remove(gallery.ids.plain())
+    with pytest.raises(ValueError, match="the gallery is empty; add vectors to it first"):
+        gallery.search(unit(1))
+    empty = Gallery.open(gallery.save(tmp_path / "empty"))
+    assert len(empty) == 0
+    empty.add(unit(300), names(300))
+    assert rows_at(empty, unit(3)) == names(3)
+
+
+def test_hnsw_keeps_tombstones_until_they_are_many(tmp_path: Path) -> None:
+    gallery = filled("hnsw")
+    gallery.remove(names(60))
+    gallery.save(tmp_path / "g")
+    assert gallery._index.ntotal == 600
+    gallery.remove(names(70, 60))
+    gallery.save(tmp_path / "g")
+    opened = Gallery.open(tmp_path / "g")
+    assert opened._index.ntotal == len(opened) == 470
+    assert rows_at(opened, unit(600)[130:]) == names(470, 130)
+
+
+@pytest.mark.parametrize("kind", [None, "exact", "hnsw"])
+def test_merged_shards_are_the_whole(kind: str | None) -> None:
+    whole = filled("exact")
+    shards = []
+    for start in (0, 200, 400):
+        shard = Gallery(DIM, MODEL, "hnsw" if start else None)
+        part = slice(start, start + 200)
+        columns = {"person": whole.columns["person"].plain()[part], "lat": whole.columns["lat"][part]}  # type: ignore[union-attr,index]
+        shard.add(unit(600)[part], names(200, start), columns)
+        shards.append(shard)
+    shards.insert(1, Gallery(DIM, MODEL))
+    merged = merge(shards, kind)
+    assert merged.kind == (kind or "exact")
+    assert merged.ids.plain() == whole.ids.plain()
+    assert merged.columns["person"].plain() == whole.columns["person"].plain()  # type: ignore[union-attr]
+    np.testing.assert_array_equal(merged.vectors(), whole.vectors())
+    np.testing.assert_array_equal(merged.search(unit(50, 3), 3).rows, whole.search(unit(50, 3), 3).rows)
+
+
+def test_codes_can_be_merged_too() -> None:
+    one, other = filled("ivfpq", 500), Gallery(DIM, MODEL, "ivfpq")
+    one.remove(names(1))
+    other.add(unit(500, 9), names(500, 500), {"person": ["q"] * 500, "lat": np.zeros(500)})
+    merged = merge([one, other])
+    assert len(merged) == 999
+    vectors = np.concatenate([unit(500)[1:], unit(500, 9)])
+    assert np.einsum("nd,nd->n", merged.vectors(), vectors).mean() > 0.9
+    assert (merged.search(vectors, 1).rows[:, 0] == np.arange(999)).mean() > 0.9
+
+
+def test_merge_refuses_what_does_not_go_together() -> None:
+    other = Gallery(DIM, OTHER)
+    plain = Gallery(DIM, MODEL)
+    plain.add(unit(1), ["z"])
+    with pytest.raises(ValueError, match="merge needs at least one gallery"):
+        merge([])
+    with pytest.raises(ValueError, match=r"model runs/a/model \(aaaaaaaaaaaa.*those of runs/b/model \(bbbb"):
+        merge([filled(None), other])
+    with pytest.raises(ValueError, match="ids must be unique, but 0.jpg, 1.jpg.*and 595 more"):
+        merge([filled(None), filled(None)])
+    with pytest.raises(ValueError, match="galleries with different columns can't be merged"):
+        merge([filled(None), plain])
+
+
+def test_the_kind_follows_the_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert [choose_kind(count) for count in (0, 49_999, 50_000, 5_000_000)] == [
+        "exact",
+        "exact",
+        "hnsw",
+        "ivfpq",
+    ]
+    monkeypatch.setattr(indexes, "EXACT_BELOW", 400)
+    monkeypatch.setattr(indexes, "HNSW_BELOW", 800)
+    gallery = Gallery(DIM, MODEL)
+    kinds = []
+    for start in range(0, 900, 300):
+        gallery.add(unit(900)[start : start + 300], names(300, start))
+        kinds.append(gallery.kind)
+        gallery = Gallery.open(gallery.save(tmp_path / "g"))
+    assert kinds == ["exact", "hnsw", "ivfpq"]
+    assert (gallery.search(unit(900), 1).rows[:, 0] == np.arange(900)).mean() > 0.9
+    named = filled("exact", 500)
+    assert Gallery.open(named.save(tmp_path / "named")).kind == "exact"
+
+
+def test_hnsw_is_nearly_exact() -> None:
+    """Two hundred people with forty noisy photos each: the graph must not fall apart into islands."""
+    people = unit(200, 5, 64).repeat(40, axis=0)
+    photos = people + unit(8000, 6, 64) * 0.8
+    photos /= np.linalg.norm(photos, axis=1, keepdims=True)
+    probes = unit(200, 5, 64) + unit(200, 7, 64) * 0.8
+    probes /= np.linalg.norm(probes, axis=1, keepdims=True)
+    answers = {}
+    for kind in ("exact", "hnsw"):
+        gallery = Gallery(64, MODEL, kind)
+        gallery.add(photos, names(8000))
+        answers[kind] = gallery.search(probes, 1).rows
+    assert (answers["hnsw"] == answers["exact"]).mean() >= 0.95
+
+
+def test_top_k_above_the_size_gives_all() -> None:
+    for kind in ("exact", "hnsw"):
+        found = filled(kind, 4).search(unit(2), 10)
+        assert sorted(found.rows[0].tolist()) == [0, 1, 2, 3]
+
+
+def test_bad_arguments() -> None:
+    for words, message in (
+        ({"dim": 0}, "a gallery's vectors need dim >= 1, got 0"),
+        ({"kind": "lsh"}, "kind must be one of exact, hnsw, ivfpq, or null, got 'lsh'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Gallery(**{"dim": DIM, "model": MODEL, **words})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="top_k must be >= 1, got 0"):
+        filled(None, 3).search(unit(1), 0)
+    with pytest.raises(ValueError, match="the gallery is empty; add vectors to it first"):
+        Gallery(DIM, MODEL).search(unit(1))
+    with pytest.raises(ValueError, match="kind=ivfpq needs at least 256 vectors to learn from, got 3"):
+        filled("ivfpq", 3)
+
+
+def test_bad_vectors_leave_the_gallery_as_it_was() -> None:
+    gallery = filled(None, 10)
+    columns = {"person": ["a"] * 2, "lat": [0] * 2}
+    broken = unit(2, 1)
+    broken[1, 3] = np.nan
+    with pytest.raises(ValueError, match=r"row 1 \(b\) has length nan"):
+        gallery.add(broken, ["a", "b"], columns)
+    with pytest.raises(ValueError, match="row 0 has length 2, and 1 more are like it"):
+        gallery.search(2 * unit(2))
+    with pytest.raises(ValueError, match=r"vectors must be \[N, 16\] as the gallery's, got \[2, 8\]"):
+        gallery.add(unit(2, dim=8), ["a", "b"], columns)
+    with pytest.raises(ValueError, match="2 vectors came with 1 ids"):
+        gallery.add(unit(2), ["a"], columns)
+    with pytest.raises(ValueError, match="ids must be unique, but b would be there twice"):
+        gallery.add(unit(2), ["b", "b"], columns)
+    with pytest.raises(
+        ValueError, match="ids must be unique, but 3.jpg would be there twice; remove the old rows first"
+    ):
+        gallery.add(unit(2), ["b", "3.jpg"], columns)
+    with pytest.raises(
+        ValueError, match=r"the gallery's columns are .*'lat': 'numbers'.*they must be the same"
+    ):
+        gallery.add(unit(2), ["a", "b"], {"person": ["a", "b"]})
+    with pytest.raises(ValueError, match="no x, y in the gallery; nothing was removed"):
+        gallery.remove(["3.jpg", "x", "y"])
+    assert len(gallery) == len(gallery.ids) == 10
+    assert "3.jpg" in gallery
+
+
+def test_another_model_is_refused_and_both_are_named() -> None:
+    gallery = filled(None, 3)
+    both = r"runs/a/model \(aaaaaaaaaaaa, flip=False\), which can't be compared with those of runs/b/model \(bbbb"
+    with pytest.raises(ValueError, match=both):
+        gallery.search(unit(1), model=OTHER)
+    with pytest.raises(ValueError, match=both):
+        gallery.add(unit(1), ["x"], model=OTHER)
+    flipped = ModelId("runs/a/model", "a" * 32, {"flip": True})
+    with pytest.raises(ValueError, match="flip=False.*flip=True"):
+        gallery.search(unit(1), model=flipped)
+    gallery.search(unit(1), model=ModelId("moved/model", "a" * 32, {"flip": False}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_is_noticed(kind: str, tmp_path: Path) -> None:
+    folder = filled(kind).save(tmp_path / "g")
+    for name in ("index.faiss", "metadata.safetensors"):
+        path, sound = folder / name, (folder / name).read_bytes()
+        path.write_bytes(sound[:-100])
+        with pytest.raises(
+            ValueError, match=rf"{name} has .* bytes, not the {len(sound)} that were written; build"
+        ):
+            Gallery.open(folder, verify=False)
+        for place in np.random.default_rng(0).integers(0, len(sound), 10).tolist():
+            path.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+            with pytest.raises(
+                ValueError, match=rf"{name} was altered: its checksum is not the one in meta\.json"
+            ):
+                Gallery.open(folder)
+        path.unlink()
+        with pytest.raises(ValueError, match=rf"{name} is missing; build the gallery again"):
+            Gallery.open(folder)
+        path.write_bytes(sound)
+    assert len(Gallery.open(folder)) == 600
+
+
+def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
+    from mbapps.search.folder import checksum
+
+    def rewritten(**changes: object) -> Path:
+        meta = json.loads((folder / "meta.json").read_text())
+        meta["files"] = {name: checksum(folder / name) for name in meta["files"]}
+        (folder / "meta.json").write_text(json.dumps(meta | changes))
+        return folder
+
+    folder = filled("hnsw").save(tmp_path / "g")
+    sound = shutil.copytree(folder, tmp_path / "sound")
+    with pytest.raises(ValueError, match=r"index\.faiss is no exact index of 16 numbers as meta\.json says"):
+        Gallery.open(rewritten(kind="exact"))
+    with pytest.raises(ValueError, match=r"index\.faiss is no hnsw index of 8 numbers"):
+        Gallery.open(rewritten(kind="hnsw", dim=8))
+    with pytest.raises(
+        ValueError, match=r"metadata\.safetensors does not belong to this gallery: its columns do not"
+    ):
+        Gallery.open(rewritten(dim=16, count=500))
+    shutil.copy(filled("hnsw", 300).save(tmp_path / "small") / "index.faiss", folder)
+    with pytest.raises(ValueError, match="does not belong to this gallery: its labels lie beyond the index"):
+        Gallery.open(rewritten(count=600))
+    (folder / "index.faiss").write_bytes(b"no index at all")
+    with pytest.raises(ValueError, match=r"index\.faiss is damaged \("):
+        Gallery.open(rewritten())
+    with pytest.raises(ValueError, match=r"meta\.json has format 2, newer than this mbapps reads \(1\)"):
+        Gallery.open(rewritten(format=2))
+    for bad in (
+        {"format": 1, "kind": "lsh"},
+        {"format": 1, "kind": "hnsw", "count": "many"},
+        {"format": 1, "files": []},
+    ):
+        with pytest.raises(ValueError, match=r"meta\.json is no description of a gallery"):
+            Gallery.open(rewritten(**bad))
+    (folder / "meta.json").write_text("[")
+    with pytest.raises(ValueError, match=r"meta\.json is no description of a gallery"):
+        Gallery.open(folder)
+    with pytest.raises(
+        FileNotFoundError, match=r"no gallery at .*nothing: it has no meta\.json; mbapps index"
+    ):
+        Gallery.open(tmp_path / "nothing")
+    assert len(Gallery.open(sound)) == 600
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import faiss
+
+    def full(index: object, path: str) -> None:
+        Path(path).write_bytes(b"half")
+        raise RuntimeError("write error")
+
+    folder = filled(None).save(tmp_path / "g")
+    monkeypatch.setattr(faiss, "write_index", full)
+    with pytest.raises(OSError, match=r"could not save .*write error; what was there before is whole"):
+        filled(None, 3).save(folder)
+    assert len(Gallery.open(folder)) == 600
+    assert [path.name for path in tmp_path.iterdir()] == ["g"]
+
+
+def test_without_faiss_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ImportError, match="a gallery needs faiss: pip install faiss-cpu"):
+        filled(None, 3)
+
+
+def test_a_killed_save_leaves_a_whole_gallery(tmp_path: Path) -> None:
+    folder = filled("exact").save(tmp_path / "g")
+    code = (
+        "import sys; from pathlib import Path; from mbapps.search.gallery import Gallery\n"
+        "gallery = Gallery.open(sys.argv[1]); print('open', flush=True)\n"
+        "while True: gallery.save(sys.argv[1])"
+    )
+    root = Path(__file__).parent.parent.parent
+    child = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, cwd=root)
+    assert child.stdout is not None
+    child.stdout.readline()
+    time.sleep(0.2)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    whole = [path for path in [folder, *tmp_path.glob(".g.*/.old")] if path.exists()]
+    assert len(Gallery.open(whole[0])) == 600
