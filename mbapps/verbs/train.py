@@ -48,6 +48,9 @@ def run(cfg: DictConfig) -> None:
         )
     network, notes = build_network(cfg, data.class_names)
     notes += [*_unfold(network, data), *lesson_notes]
+    (head,) = network.heads.values()
+    if lessons and hasattr(head, "learn_from"):
+        notes.append(head.learn_from(lessons.width, labels=lessons.label_weight > 0))
     task = app.build_task(cfg, network)
     task.lessons = lessons
     task.make_metric(
@@ -157,6 +160,7 @@ def _write(
     lineage = {"data": [data.lineage()], "weights": cfg.backbone.weights, "teacher": cfg.distill.teacher}
     measured = {name: value for name, value in numbers.items() if math.isfinite(value)}  # JSON knows no NaN
     ids = getattr(data.truth("train"), "category_ids", None)  # a data set of boxes numbers its classes
+    task.network.strip()
     head = {task.head_name: {"thresholds": thresholds, "metrics": measured, "category_ids": ids}}
     facts = describe(task.network, head, lineage=lineage, command=context["command"])
     model = save_bundle(folder / "model", task.network, facts)
