@@ -53,8 +53,14 @@ def _choose(bundle: Any, metric: Any, far: float | None) -> dict[str, Any]:
     """Change the facts of the only head; give what was chosen, for the table."""
     head, facts = bundle.network.head(bundle.head_name), bundle.head_facts
     if far is not None:
-        facts["verification"] = dict(metric.threshold_at_far(float(far)))
-        return dict(facts["verification"])
+        found = metric.threshold_at_far(float(far))
+        facts["verification"] = {
+            "similarity": found.threshold, "similarity_low": found.threshold_low,
+            "similarity_high": found.threshold_high, "far": found.far, "tar": found.tar, "tar_low": found.tar_low,
+            "tar_high": found.tar_high, "genuine_pairs": found.genuine_pairs,
+            "impostor_pairs": found.impostor_pairs, "chosen": f"a false accept rate of {found.far:g}",
+        }  # fmt: skip
+        return {key: value for key, value in facts["verification"].items() if key != "chosen"}
     numbers: dict[str, Any] = {}
     if hasattr(head, "calibrate"):
         head.calibrate(metric)

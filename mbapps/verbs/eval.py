@@ -93,7 +93,8 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     data = app.build_data(cfg, bundle, cfg.split)
     print_problems(data.problems())
     task = app.build_task(cfg, bundle.network)
-    thresholds, chosen = bundle.head_facts["thresholds"] or 0.5, OWN
+    own = (bundle.head_facts.get("verification") or {}).get("similarity")
+    thresholds, chosen = bundle.head_facts["thresholds"] or own or 0.5, OWN
     if cfg.score_thresh is not None:
         thresholds, chosen = cfg.score_thresh, f"score_thresh={cfg.score_thresh}"
     metric = measure(cfg, folder, task, data, cfg.split, thresholds)
