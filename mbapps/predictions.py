@@ -321,5 +321,7 @@ class Embedding:
         edges = np.linspace(0, width, len(self.vector) + 1)
         for row, value in enumerate(self.vector.tolist()):
             ends = sorted((middle, middle - value * scale))
-            pen.rectangle((edges[row], ends[0], max(edges[row], edges[row + 1] - 1), ends[1]), colour(value > 0))
+            pen.rectangle(
+                (edges[row], ends[0], max(edges[row], edges[row + 1] - 1), ends[1]), colour(value > 0)
+            )
         return np.asarray(drawn)
