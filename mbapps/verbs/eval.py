@@ -113,7 +113,7 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
 def _save_answers(folder: Path, task: str, metric: Any) -> Path:
     from mbapps.files import replacing
     from mbapps.metrics.results import encode_results
-    from mbapps.metrics.verification import write_embeddings
+    from mbapps.metrics.embeddings import write_embeddings
 
     if task == "face_embed":
         once = dict(metric.rows)
@@ -128,7 +128,7 @@ def _save_answers(folder: Path, task: str, metric: Any) -> Path:
 def score_embeddings(cfg: DictConfig) -> Scored:
     """Score a file of embeddings, of whatever model, by the protocol of a data set."""
     from mbapps import app
-    from mbapps.metrics.verification import read_embeddings
+    from mbapps.metrics.embeddings import read_embeddings
     from mbapps.predictions import Embedding
 
     data: Any = app.build(cfg.data, image_size=app.image_size(cfg), split=cfg.split)
