@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mbapps.images import UInt8Image
 
@@ -71,6 +71,10 @@ class DataModule(pl.LightningDataModule, ABC):
         """How often an epoch of training reads each row on average, or None for once each."""
         return None
 
+    def training_order(self, table: Any, rank: int, world_size: int) -> Sampler[tuple[int, int]] | None:
+        """Order in which training reads a table, its own or a student's; None shuffles it."""
+        return None
+
     @abstractmethod
     def preview(self, count: int) -> list[UInt8Image]:
         """Give the first augmented training samples with their truth drawn on them, for the report."""
@@ -112,9 +116,10 @@ class DataModule(pl.LightningDataModule, ABC):
         dataset: Any = self.lessons if taught else self.dataset(split)
         count = len(dataset)
         trainer = self.trainer
-        sampler = EpochSampler(
-            count, seed=self.seed, shuffle=training,
-            rank=trainer.global_rank if trainer else 0, world_size=trainer.world_size if trainer else 1,
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        sampler = self.training_order(dataset.table, rank, world_size) if training else None
+        sampler = sampler or EpochSampler(
+            count, seed=self.seed, shuffle=training, rank=rank, world_size=world_size,
             repeats=self.repeats() if training and not taught else None,
         )  # fmt: skip
         drop_last = training and len(sampler) > self.batch_size  # a last batch of one upsets batch norm
@@ -124,7 +129,7 @@ class DataModule(pl.LightningDataModule, ABC):
     def _batches(
         self,
         dataset: Dataset[Any],
-        sampler: EpochSampler,
+        sampler: Sampler[tuple[int, int]],
         collate: Callable[[list[Any]], Any],
         *,
         drop_last: bool,

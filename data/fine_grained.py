@@ -101,10 +101,3 @@ class FineGrainedData(LabelledData):
         logits = np.full(len(self.class_names), -np.inf, dtype=np.float32)
         logits[int(label)] = 0.0
         return Classification(logits, self.class_names, top_k=1).draw(image)
-
-    def problems(self) -> dict[str, list[str]]:
-        merged: dict[str, dict[str, None]] = {}
-        for table in self.tables.values():
-            for reason, places in table.problems.items():
-                merged.setdefault(reason, {}).update(dict.fromkeys(places))
-        return {reason: list(places) for reason, places in merged.items()}

@@ -28,11 +28,11 @@ def class_folders(root: Path) -> dict[str, Path]:
     Raises:
         ValueError: two folders are of the same split, or a folder of images lies beside the splits.
     """
-    folders = _folders(root)
+    folders = subfolders(root)
     named = [folder for folder in folders if folder.name.lower() in SPLIT_FOLDERS]
     others = [folder for folder in folders if folder not in named]
     if others:
-        named = [folder for folder in named if _folders(folder)]
+        named = [folder for folder in named if subfolders(folder)]
         if len({SPLIT_FOLDERS[folder.name.lower()] for folder in named}) < 2:
             return {"all": root}
         if images := [folder.name for folder in others if next(image_files(folder, root), None)]:
@@ -60,7 +60,7 @@ def read_image_folder(folder: Path) -> LabelTable:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of classes at {folder}")
-    found = {path.name: sorted(image_files(path, folder)) for path in _folders(folder)}
+    found = {path.name: sorted(image_files(path, folder)) for path in subfolders(folder)}
     problems: dict[str, list[str]] = {}
     empty = [str(folder / name) for name, files in found.items() if not files]
     tell(problems, "class folder without images: left out", empty)
@@ -79,7 +79,7 @@ def read_image_folder(folder: Path) -> LabelTable:
     )
 
 
-def _folders(root: Path) -> list[Path]:
+def subfolders(root: Path) -> list[Path]:
     with os.scandir(root) as entries:
         return sorted(
             Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith(".")

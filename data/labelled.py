@@ -38,12 +38,7 @@ def read_row(table: LabelTable, row: int) -> UInt8Image:
         FileNotFoundError: there is no such file.
         BrokenImageError: it can't be decoded.
     """
-    image = read_image(table.folder / str(table.files[row]))
-    if table.crops is None:
-        return image
-    x1, y1, x2, y2 = table.crops[row].clip(0)
-    part = image[y1:y2, x1:x2]
-    return part if part.size else image
+    return table.part(row, read_image(table.folder / str(table.files[row])))
 
 
 def read_near(table: LabelTable, row: int, tries: int) -> tuple[UInt8Image | None, int, tuple[str, ...]]:
@@ -202,12 +197,19 @@ class LabelledData(DataModule):
         image = read_row(self.tables[split], row)
         return image, self.titled(image, self.tables[split].labels[row])
 
+    def problems(self) -> dict[str, list[str]]:
+        merged: dict[str, dict[str, None]] = {}
+        for table in self.tables.values():
+            for reason, places in table.problems.items():
+                merged.setdefault(reason, {}).update(dict.fromkeys(places))
+        return {reason: list(places) for reason, places in merged.items()}
+
     def lineage(self) -> dict[str, Any]:
         digest = hashlib.sha256("\n".join(self.class_names).encode())
         for table in self.tables.values():
             digest.update("\n".join(table.files.tolist()).encode())
             digest.update(table.labels.tobytes())
-            digest.update(b"" if table.crops is None else table.crops.tobytes())
+            digest.update(b"".join(table.part_key(row) for row in range(len(table))))
         return {
             "name": self.root.name,
             "licence": licence(self.root),

@@ -171,14 +171,13 @@ def add_unlabeled(
         )
     labels = np.full((len(files), *table.labels.shape[1:]), UNKNOWN, dtype=table.labels.dtype)
     whole = replace(
-        table,
+        table.whole(),
         folder=Path(),
         files=np.array([str(path) for path in files]),
         labels=labels,
-        crops=None,
         problems={},
     )
-    seen = np.concatenate([content_keys(replace(one, crops=None), 1)[0][:, 0] for one in known])
+    seen = np.concatenate([content_keys(one.whole(), 1)[0][:, 0] for one in known])
     fresh = np.flatnonzero(~np.isin(content_keys(whole, 1)[0][:, 0], seen[seen != 0]))
     if not len(fresh):
         raise ValueError(f"all images in distill.images={folder} are among the set's own")
@@ -186,15 +185,8 @@ def add_unlabeled(
     left_out = len(files) - len(fresh)
     if not keep:
         return unlabeled, left_out
-    crops = None
-    if table.crops is not None:
-        everything = np.array([0, 0, 2**31 - 1, 2**31 - 1], dtype=np.int32)
-        crops = np.concatenate([table.crops, np.tile(everything, (len(unlabeled), 1))])
-    return replace(
-        table, folder=Path(), crops=crops,
-        files=np.concatenate([whole_paths(table), unlabeled.files]),
-        labels=np.concatenate([table.labels, unlabeled.labels]),
-    ), left_out  # fmt: skip
+    moved = replace(table, folder=Path(), files=whole_paths(table))
+    return moved.extended(unlabeled.files, unlabeled.labels), left_out
 
 
 def whole_paths(table: LabelTable) -> NDArray[np.str_]:

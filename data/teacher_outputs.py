@@ -126,8 +126,7 @@ def _digests(table: LabelTable, views: int, row: int) -> list[int] | str:
         digest = hashlib.blake2b((table.folder / str(table.files[row])).read_bytes(), digest_size=8)
     except OSError as error:
         return f"{table.folder / str(table.files[row])}: {error.strerror or error}"
-    if table.crops is not None:
-        digest.update(table.crops[row].tobytes())
+    digest.update(table.part_key(row))
     found = []
     for view in range(views):
         one = digest.copy()

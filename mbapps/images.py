@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +25,9 @@ Image.MAX_IMAGE_PIXELS = (
     None  # Pillow's own limit warns once and counts otherwise; ours is checked in read_image
 )
 UInt8Image = NDArray[np.uint8]
+FACE_TEMPLATE = np.array(  # x, y px of 112: eyes, nose, corners of the mouth
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
 
 
 class BrokenImageError(ValueError):
@@ -110,14 +114,62 @@ def resize(image: UInt8Image, height: int, width: int) -> UInt8Image:
     return np.asarray(cv2.resize(image, (width, height), interpolation=way), dtype=np.uint8)
 
 
+def central_part(image: UInt8Image, share: float) -> UInt8Image:
+    """Cut the middle `share`, in (0, 1], of each side out of [H, W, 3]."""
+    height, width = image.shape[:2]
+    top, left = round(height * (1 - share) / 2), round(width * (1 - share) / 2)
+    return image[top : height - top, left : width - left]
+
+
 def central_view(image: UInt8Image, size: int, central_crop: float) -> UInt8Image:
     """Cut the middle `central_crop` of each side out of [H, W, 3] and resize it to [size, size, 3].
 
     Source: TF-Slim's inception_preprocessing, preprocess_for_eval; the shape of the image is not kept.
     """
-    height, width = image.shape[:2]
-    top, left = round(height * (1 - central_crop) / 2), round(width * (1 - central_crop) / 2)
-    return resize(image[top : height - top, left : width - left], size, size)
+    return resize(central_part(image, central_crop), size, size)
+
+
+def align_face(image: UInt8Image, landmarks: NDArray[np.floating[Any]], side: int = 224) -> UInt8Image:
+    """Turn, scale and move a face so that its five landmarks lie as near as can be to ArcFace's template.
+
+    Args:
+        image: [H, W, 3].
+        landmarks: [5, 2] x, y px of `image`: left eye, right eye, nose, left and right corner of the mouth, left
+            and right as seen in the image.
+        side: px of the square that is given.
+
+    Returns:
+        [side, side, 3]; mid-grey where it reaches beyond the image.
+
+    Raises:
+        ValueError: the landmarks are not five, not finite, or all one point.
+
+    Source: Umeyama, Least-squares estimation of transformation parameters between two point patterns (1991); in
+    the plane it is a complex number's product. Template: Deng et al., ArcFace (2019), of 112 x 112 px.
+    """
+    points = np.asarray(landmarks, dtype=np.float64)
+    if points.shape != (5, 2) or not np.isfinite(points).all() or np.ptp(points, axis=0).max() < 1e-3:
+        raise ValueError(f"a face is aligned by five different points, got {points.tolist()}")
+    target = FACE_TEMPLATE * (side / 112)
+    middle, goal = points.mean(axis=0), target.mean(axis=0)
+    ours, theirs = (points - middle) @ (1, 1j), (target - goal) @ (1, 1j)
+    turn = np.vdot(ours, theirs) / np.vdot(ours, ours).real  # scale and rotation, as a complex number
+    if abs(turn) < 0.5:  # a large picture: shrunk with antialiasing first
+        height, width = (max(1, round(length * abs(turn))) for length in image.shape[:2])
+        ratio = np.array([width, height]) / np.array(image.shape[1::-1])
+        if (height, width) != image.shape[:2]:
+            return align_face(resize(image, height, width), (points + 0.5) * ratio - 0.5, side)
+    rotate = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+    matrix = np.column_stack([rotate, goal - rotate @ middle])
+    warped = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=(GREY,) * 3)
+    return np.asarray(warped, dtype=np.uint8)
+
+
+def side_by_side(*images: UInt8Image) -> UInt8Image:
+    """Join images in a row, each scaled to the height of the tallest."""
+    height = max(len(image) for image in images)
+    scaled = [resize(image, height, max(1, round(image.shape[1] * height / len(image)))) for image in images]
+    return np.concatenate(scaled, axis=1)
 
 
 def write_image(path: str | Path, image: UInt8Image) -> Path:

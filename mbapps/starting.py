@@ -67,11 +67,11 @@ def load_head(head: Any, name: str, weights: Weights) -> str:
     from .models.weights import learned
 
     theirs = weights.heads.get(name)
-    if theirs is None:
+    if theirs is None or not theirs.tensors:
         others = f", only {', '.join(weights.heads)}" if weights.heads else ""
         return f"{weights.source} has no {name} head{others}: the new head is random"
     reasons = []
-    if theirs.class_names != tuple(head.class_names):
+    if theirs.num_classes and theirs.class_names != tuple(head.class_names):
         which = "without names" if not theirs.class_names else "with other names or in another order"
         reasons.append(f"it has {theirs.num_classes} classes, the data {len(head.class_names)}, {which}")
     for key in getattr(head, "CLASS_SETTINGS", ()):
@@ -86,6 +86,8 @@ def load_head(head: Any, name: str, weights: Weights) -> str:
         and not (reasons and key.startswith(tuple(head.CLASS_LAYERS)))
     }
     head.load_state_dict(kept, strict=False)
+    if not theirs.num_classes and len(kept) == len(learned(theirs.tensors)):
+        return f"the {name} head is loaded too"
     if len(kept) == len(ours):
         return f"the {name} head is loaded too, with its {len(head.class_names)} classes"
     dropped = ", those of its classes are dropped" if reasons else ", the others have other shapes"

@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 TEACHER = "teacher"  # in the run folder: the model folder
 TRAINING = "teacher_training"  # what it takes to resume it
+LOGITS = "logits"  # what heads of classes are emulated by
 
 
 class Teacher:
-    """Asks an opened model folder: uint8 views [B, 3, T, T] -> logits [B, K], in the order of the student's classes.
+    """Asks an opened model folder: uint8 views [B, 3, T, T] -> [B, K], logits in the order of the student's classes.
+
+    A head that says by `TAUGHT` that another of its outputs is emulated, such as embeddings, is asked for that one,
+    whatever its classes.
 
     Raises:
         ValueError: the folder has no head for the task, or its classes are not the student's.
@@ -36,8 +40,9 @@ class Teacher:
         heads = bundle.facts["heads"]
         if task not in heads:
             raise ValueError(f"distill.teacher={source} has no {task} head, only {', '.join(heads)}")
+        self.output = getattr(bundle.network.head(task), "TAUGHT", LOGITS)
         theirs = heads[task]["class_names"]
-        if sorted(theirs) != sorted(class_names):
+        if self.output == LOGITS and sorted(theirs) != sorted(class_names):
             raise ValueError(
                 f"distill.teacher={source} answers with other classes than the data has: "
                 f"{_listed(theirs)} against {_listed(class_names)}; a teacher named by its architecture is "
@@ -46,7 +51,7 @@ class Teacher:
         self.network = bundle.network.requires_grad_(False)
         self.task = task
         self.source = source
-        self.order = [theirs.index(name) for name in class_names]
+        self.order = [theirs.index(name) for name in class_names] if self.output == LOGITS else None
         self.image_size = int(heads[task]["image_size"])
         self.central_crop = float(heads[task]["settings"].get("central_crop", 1.0))
         self.settings = {"body": bundle.facts["body"], "head": heads[task]["settings"], "order": self.order}
@@ -56,8 +61,16 @@ class Teacher:
 
         self.network.to(views.device)
         with torch.no_grad():
-            logits: Tensor = self.network(views)[self.task]["logits"]
-        return logits[:, self.order]
+            answers: Tensor = self.network(views)[self.task][self.output]
+        return answers if self.order is None else answers[:, self.order]
+
+    def width(self) -> int:
+        """K: of the classes, or else of a view without content."""
+        import torch
+
+        if self.order is not None:
+            return len(self.order)
+        return int(self(torch.zeros(1, 3, self.image_size, self.image_size, dtype=torch.uint8)).shape[1])
 
     def digest(self) -> str:
         """Tell this teacher from every other: of its weights, and of how it was built."""
@@ -184,6 +197,7 @@ def _write(cfg: DictConfig, folder: Path, network: Any, metrics: dict[str, float
     from .report import run_context
 
     facts = {"data": [lineage] if lineage else [], "weights": cfg.distill.weights, "teacher": None}
+    network.strip()
     command = run_context()["command"]
     head = {app.task_name(): {"metrics": metrics}}
     save_bundle(folder / TEACHER, network, describe(network, head, lineage=facts, command=command))

@@ -47,6 +47,7 @@ def teach(cfg: DictConfig, folder: Path, data: DataModule) -> tuple[Lessons, lis
     table, notes = _student_images(cfg, data)  # before hours of training: it may be empty
     teacher, said = find_teacher(cfg, folder, data)
     notes += said
+    lessons.width = teacher.width()
     if teacher.central_crop != data.central_crop:
         notes.append(
             f"the teacher was made to see {teacher.central_crop:.3g} of each side; it sees {data.central_crop:.3g}, as "

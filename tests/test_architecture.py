@@ -15,7 +15,17 @@ ALLOWED = {
     "mbapps/models": {"models", "ops"},
     "mbapps/ops": {"ops"},
     "mbapps/search": {"search", "files", "columns"},
-    "mbapps/metrics": {"metrics", "ops", "batches", "predictions", "images", "plots", "sections"},
+    "mbapps/metrics": {
+        "metrics",
+        "ops",
+        "batches",
+        "predictions",
+        "images",
+        "files",
+        "plots",
+        "plots_pairs",
+        "sections",
+    },
     "mbapps/deploy": {"deploy", "models", "predictions", "images", "files", "card", "report", "tasks"},
 }
 OPEN = {

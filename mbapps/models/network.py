@@ -34,6 +34,12 @@ class Network(nn.Module):
         features = self.body(images)
         return {name: head(features) for name, head in self.heads.items()}
 
+    def strip(self) -> None:
+        """Leave behind, in place, what heads have for training alone."""
+        for head in self.heads.values():
+            if hasattr(head, "strip"):
+                head.strip()
+
     def answer(self, images: Tensor, name: str, *, flip: bool = False) -> dict[str, Tensor]:
         """Raw outputs of one head; with `flip`, the mean of those for the images and for their mirror images."""
         outputs = self(images)[name]

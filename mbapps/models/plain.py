@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .foreign import FORMATS, NORM_KEYS, ConvNormTensors, Weights, named
+from .foreign import FORMATS, NORM_KEYS, ConvNormTensors, HeadWeights, Weights, named
 from .mobilenet import BLOCKS
 from .ssd import ssd_head
 from .timm_weights import read_timm
@@ -20,6 +20,7 @@ BODY = ("backbone.stem", *(f"backbone.blocks.{n}.{part}" for n in range(len(BLOC
 SSD_PIXELS = (128.0, 128.0, 128.0)  # mean and std alike: such a file is a quantised SSD in real numbers
 FACE = "feats.weight"  # of a face net, which takes BGR pixels minus the means of VGGFace's line
 FACE_MEAN = (123.68, 116.779, 103.939)  # RGB
+FACE_SIZE = 224  # px; its embedding is the pooled c5 itself
 IMAGE_SIZE = 300  # of TF Object Detection's SSD; its maps have 19, 10, 5, 3, 2 and 1 cells a side
 MAP_SIZES = (19, 10, 5, 3, 2, 1)
 
@@ -59,6 +60,9 @@ def _convert(state: Mapping[str, Tensor], path: Path) -> Weights:
         layers[0] = kernel.flip(1), norm  # BGR -> RGB
         settings |= {"mean": FACE_MEAN, "std": (1.0, 1.0, 1.0)}
     weights = named(layers, settings, {}, path.name, None)
+    if FACE in state:
+        pooled = HeadWeights({}, 0, image_size=FACE_SIZE, settings={"dim": None, "pool": "avg"})
+        weights = replace(weights, heads={"face_embed": pooled})
     if "anchors" not in state:
         return weights
     extras = [(layer(f"extras.{n}.0"), layer(f"extras.{n}.1")) for n in range(len(MAP_SIZES) - 2)]

@@ -17,10 +17,13 @@ HNSW_BELOW = (
 LINKS = 16  # of a row in HNSW's graph, twice as many on its lowest level
 BUILD_WIDTH = 64  # candidates while the graph is built
 SEARCH_WIDTH = 64  # candidates while it is searched
-LISTS_PER_ROOT = 4  # lists of IVF for each square root of the rows: faiss's own advice
+LISTS_PER_ROOT = (
+    2  # lists of IVF for each square root of the rows: with PROBES a search sees 1 row in 60 of a million
+)
 ROWS_PER_LIST = 39  # least that faiss wants to place a centre; below it warns
+SAMPLES_PER_LIST = 64  # that centres are placed by: more take minutes and tell little
 LEAST_TO_TRAIN = 256  # a byte of a code chooses among as many centres
-PROBES = 64  # lists that are looked through
+PROBES = 32  # lists that are looked through
 
 
 def load_faiss() -> Any:
@@ -53,10 +56,11 @@ def build_index(kind: str, vectors: NDArray[np.float32]) -> Any:
     """Build an index over vectors [N, D] of length 1, numbered from 0; IVF-PQ is trained on them.
 
     The codes of IVF-PQ take 3/8 of a byte for each of the D numbers, and each row's number 8 bytes: at D = 128 together
-    56 bytes instead of 512. The vectors are turned first so that the codes fit best (OPQ).
+    56 bytes instead of 512. The vectors are turned at random first, so that each byte tells of as much as any other; to
+    learn the turn (OPQ) takes many times as long.
 
     Source: Malkov and Yashunin, Hierarchical Navigable Small World graphs (2016); Jégou et al., Product Quantization
-    for Nearest Neighbor Search (2011); Ge et al., Optimized Product Quantization (2013).
+    for Nearest Neighbor Search (2011).
 
     Raises:
         ValueError: there are too few rows to train IVF-PQ.
@@ -73,13 +77,28 @@ def build_index(kind: str, vectors: NDArray[np.float32]) -> Any:
             raise ValueError(
                 f"kind=ivfpq needs at least {LEAST_TO_TRAIN} vectors to learn from, got {count}; leave kind= out"
             )
-        codes = max(1, dim * 3 // 8)
-        lists = max(1, min(int(LISTS_PER_ROOT * count**0.5), count // ROWS_PER_LIST))
-        index = faiss.index_factory(
-            dim, f"OPQ{codes}_{codes * 3},IVF{lists},PQ{codes}", faiss.METRIC_INNER_PRODUCT
-        )
+        index = _untrained_codes(faiss, count, dim)
         index.train(vectors)
     index.add(vectors)
+    return index
+
+
+def _untrained_codes(faiss: Any, count: int, dim: int) -> Any:
+    codes = max(1, dim * 3 // 8)
+    width = 3 * codes  # a byte for three numbers; at least as wide as the vectors, which are padded
+    while width < dim:
+        width += codes
+    turn = faiss.RandomRotationMatrix(dim, width)
+    turn.init(0)
+    lists = max(1, min(int(LISTS_PER_ROOT * count**0.5), count // ROWS_PER_LIST))
+    centres = faiss.IndexFlatIP(width)
+    inner = faiss.IndexIVFPQ(centres, width, lists, codes, 8, faiss.METRIC_INNER_PRODUCT)
+    inner.cp.max_points_per_centroid = SAMPLES_PER_LIST
+    inner.pq.cp.min_points_per_centroid = 1  # of a small gallery it learns all by heart; no need to warn
+    index = faiss.IndexPreTransform(turn, inner)
+    for part in (turn, inner, centres):  # they live as long as the index
+        part.this.disown()
+    index.own_fields = inner.own_fields = True
     return index
 
 

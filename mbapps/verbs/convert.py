@@ -17,7 +17,7 @@ SCORE_THRESH = 0.5  # of every class of a detector, until one is chosen on image
 
 
 def run(cfg: DictConfig) -> None:
-    """Write `model/`: the body with its classifier as a fine_grained head, or with its detection head."""
+    """Write `model/`: the body with its classifier as a fine_grained head, its detection head or its embedding."""
     from mbapps import app
     from mbapps.deploy.bundle import describe, save_bundle
     from mbapps.models.weights import read_weights
@@ -57,15 +57,18 @@ def build_network(weights: Weights) -> Network:
     from mbapps.models.network import Network
     from mbapps.models.weights import learned, load_body
     from mbapps.tasks.detection import DetectionHead
+    from mbapps.tasks.face_embed import FaceEmbedHead
     from mbapps.tasks.fine_grained import FineGrainedHead
 
-    classes: dict[str, Any] = {"detection": DetectionHead, "fine_grained": FineGrainedHead}
+    classes: dict[str, Any] = {
+        "detection": DetectionHead, "face_embed": FaceEmbedHead, "fine_grained": FineGrainedHead,
+    }  # fmt: skip
     names = [name for name in weights.heads if name in classes]
     if len(names) != 1:
         found = f"the heads {', '.join(weights.heads)}" if weights.heads else "no head"
         raise ValueError(
-            f"{weights.source} holds a body with {found}: nothing to predict with, that takes one classifier or "
-            "detector; train a head on the body with backbone.weights="
+            f"{weights.source} holds a body with {found}: nothing to predict with, that takes one classifier, "
+            "detector or embedding; train a head on the body with backbone.weights="
         )
     (name,) = names
     theirs = weights.heads[name]
