@@ -12,12 +12,12 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 # Keys whose values are paths: taken literally, so that `IMG (1).jpg` and `a,b.jpg` need no quoting for Hydra.
 PATH_KEYS = frozenset({
-    "out", "resume", "model", "predictions", "source", "class_names", "backbone.weights",
+    "out", "resume", "model", "predictions", "source", "gallery", "class_names", "backbone.weights",
     "data.root", "data.annotations", "data.images", "data.train", "data.val", "data.test", "data.test_ids",
     "data.class_map", "distill.teacher", "distill.weights", "distill.images",
 })  # fmt: skip
 LIST_KEYS = frozenset(
-    {"data.train", "data.val", "data.test", "data.classes", "data.attributes", "task.metric.groups"}
+    {"data.train", "data.val", "data.test", "data.classes", "data.attributes", "task.metric.groups", "remove"}
 )  # [a, b] is a list of such values
 SWEEP_FLAGS = ("-m", "--multirun")
 

@@ -190,9 +190,9 @@ def _build_logger(name: Any, logger: DictConfig, folder: Path) -> Any:
         ) from error
 
 
-def open_bundle(cfg: DictConfig) -> Bundle:
-    """Open the model folder that the user named, on the device that cfg.device asks for, if the verb has one."""
+def open_bundle(cfg: DictConfig, model: str | Path | None = None) -> Bundle:
+    """Open the model folder that the user named, or `model`, on the device that cfg.device asks for, if there is one."""
     from .deploy.bundle import Bundle, pick_device
 
     device = pick_device(cfg.device) if "device" in cfg else "cpu"
-    return Bundle.open(cfg.model, device=device, trust=cfg.trust)
+    return Bundle.open(model or cfg.model, device=device, trust=cfg.trust)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 from collections.abc import Mapping, Sequence
@@ -232,6 +233,22 @@ def save_bundle(folder: str | Path, network: Network, facts: Mapping[str, Any]) 
     except (OSError, SafetensorError) as error:  # safetensors says a full disk in its own way
         raise OSError(f"could not save {folder}: {error}; what was there before is whole") from error
     return folder
+
+
+def fingerprint(folder: str | Path) -> str:
+    """A hash of what decides a model folder's answers: the weights, and the settings of body and heads.
+
+    Thresholds, metrics and lineage have no part in it.
+    """
+    facts = read_facts(Path(folder))
+    heads = {
+        name: [head["class"], head["settings"], head["image_size"]] for name, head in facts["heads"].items()
+    }
+    digest = hashlib.blake2b(json.dumps([facts["body"], heads], sort_keys=True).encode(), digest_size=16)
+    with (Path(folder) / WEIGHTS).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def save_facts(folder: str | Path, facts: Mapping[str, Any]) -> Path:

@@ -70,6 +70,17 @@ class Gallery:
     def __contains__(self, key: object) -> bool:
         return key in self._rows()
 
+    def row(self, name: str) -> int | None:
+        """Row of an id, or None."""
+        return self._rows().get(name)
+
+    def facts(self, row: int) -> dict[str, Any]:
+        """What the columns say of one row: texts and numbers by name."""
+        return {
+            name: column[row] if isinstance(column, Texts) else column[row].item()
+            for name, column in self.columns.items()
+        }
+
     def _rows(self) -> dict[str, int]:
         if self._row_of is None:
             self._row_of = {name: row for row, name in enumerate(self.ids.plain())}

@@ -1,0 +1,215 @@
+"""`mbapps index`: images into a gallery."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from mbapps.embedding import Embedder, ShardWriter
+    from mbapps.search.gallery import Gallery
+
+SHOWN_BROKEN = 10  # reasons printed; all stand in results.json
+
+
+def run(cfg: DictConfig) -> None:
+    """Embed the images that the gallery does not have yet, add them, and say what it holds.
+
+    Vectors are written in shards to `<gallery>.shards`: a run that was stopped goes on from them. The gallery itself is
+    replaced at once, at the end.
+    """
+    from mbapps import app
+    from mbapps.report import print_table, run_context, write_results
+    from mbapps.search.folder import META
+    from mbapps.search.gallery import Gallery, merge
+
+    started = time.perf_counter()
+    check(cfg)
+    folder, path = app.run_folder(cfg), Path(cfg.gallery)
+    gallery = Gallery.open(path) if (path / META).is_file() else None
+    if gallery is None and path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(f"gallery={path} is there and no gallery; name another folder")
+    embedder = open_embedder(cfg, gallery)
+    files = {} if cfg.source is None else find_images(cfg.source)
+    removed = list(map(str, cfg.remove or ()))
+    if gallery is not None:
+        gallery.expect(embedder.model)
+        gallery.remove(removed)
+    elif removed:
+        raise ValueError(f"remove= needs a gallery, and there is none at {path}")
+    fresh = without_known(files, gallery)
+    writer = embed(cfg, folder, embedder, list(fresh.values()), shards_folder(path))
+    if writer is not None and not writer.trainer.is_global_zero:
+        return
+    names, vectors, broken = collect(fresh, writer)
+    for reason in broken[:SHOWN_BROKEN]:
+        print(reason)
+    if len(broken) == len(files) > 0:
+        raise ValueError(f"none of the {len(files)} images of source={cfg.source} can be read: {broken[0]}")
+    if gallery is None:
+        gallery = Gallery(vectors.shape[1], embedder.model, cfg.kind)
+    if names:
+        columns = {
+            "file": [str(fresh[name].absolute()) for name in names],
+            "person": [person_of(name) for name in names],
+        }
+        gallery.add(vectors, names, columns, model=embedder.model)
+    if cfg.kind not in (None, gallery.kind):
+        gallery = merge([gallery], cfg.kind)
+    gallery.save(path)
+    shutil.rmtree(shards_folder(path), ignore_errors=True)
+    seconds = time.perf_counter() - started
+    numbers = {
+        "added": len(names), "already_there": len(files) - len(fresh), "broken": len(broken), "removed": len(removed),
+        "count": len(gallery), "kind": gallery.kind, "dim": gallery.dim,
+        "megabytes": sum(file.stat().st_size for file in path.iterdir()) / 1e6,
+        "seconds": seconds, "images_per_second": len(names) / seconds,
+    }  # fmt: skip
+    context = {**run_context(), "model": embedder.model.name, "gallery": str(path), "broken": broken}
+    print_table("index", numbers, paths=[path, write_results(folder, numbers, context)])
+
+
+def check(cfg: DictConfig) -> None:
+    """Look at what was asked for before anything is opened.
+
+    Raises:
+        ValueError: a setting is out of its range, or there is nothing to do.
+    """
+    from mbapps.search.indexes import KINDS
+
+    for key in ("batch_size", "shard_size"):
+        if not isinstance(cfg[key], int) or cfg[key] < 1:
+            raise ValueError(f"{key} must be a whole number >= 1, got {cfg[key]}")
+    if cfg.kind is not None and cfg.kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, or null, got {cfg.kind!r}")
+    if cfg.source is None and not cfg.remove:
+        raise ValueError("index needs source=, the images to add, or remove=[ids], those to take out")
+
+
+def open_embedder(cfg: DictConfig, gallery: Gallery | None) -> Embedder:
+    """Open the model that was named, or the one that the gallery was made with, with its view of images.
+
+    Raises:
+        FileNotFoundError: that model is no longer where it was.
+        ValueError: neither is there, or the model has no embeddings.
+    """
+    from mbapps import app
+    from mbapps.embedding import Embedder
+
+    known: Mapping[str, Any] = {} if gallery is None else gallery.model.view
+    model = cfg.model
+    if model is None:
+        if gallery is None:
+            raise ValueError(f"{cfg.verb} needs model=, since there is no gallery at {cfg.gallery} yet")
+        model = gallery.model.name
+        if not Path(model).is_dir():
+            raise FileNotFoundError(
+                f"the gallery was made with {gallery.model}, which is no longer there; give model="
+            )
+    crop, flip = cfg.get("face_crop"), cfg.get("flip")
+    return Embedder(
+        model,
+        app.open_bundle(cfg, model),
+        face_crop=known.get("face_crop", 1.0) if crop is None else crop,
+        flip=known.get("flip", False) if flip is None else flip,
+    )
+
+
+def find_images(source: str) -> dict[str, Path]:
+    """Images by id: their path below the folder that was named, with / between its parts.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    from mbapps.images import IMAGE_SUFFIXES, find_files
+
+    files = find_files(source, IMAGE_SUFFIXES, "images")
+    root = Path(source)
+    if root.is_file():
+        root = root.parent
+    while not root.is_dir():  # a glob's folders that have a name
+        root = root.parent
+    return {file.relative_to(root).as_posix(): file for file in files}
+
+
+def person_of(name: str) -> str:
+    """Folder of an image, if ids are one folder deep: a folder for each person.
+
+    >>> person_of("anna/1.jpg"), person_of("1.jpg"), person_of("2024/may/1.jpg")
+    ('anna', '', '')
+    """
+    folder, slash, file = name.partition("/")
+    return folder if slash and "/" not in file else ""
+
+
+def without_known(files: Mapping[str, Path], gallery: Gallery | None) -> dict[str, Path]:
+    """Those that are not in the gallery yet.
+
+    Raises:
+        ValueError: the gallery has the id of one from another file.
+    """
+    if gallery is None:
+        return dict(files)
+    where = gallery.columns.get("file")
+    for name, file in files.items():
+        row = gallery.row(name)
+        if row is not None and where is not None and where[row] != str(file.absolute()):
+            raise ValueError(
+                f"the gallery has {name} from {where[row]}, so {file} can't be added under that name; give source= a "
+                "folder above both, take the old one out with remove=, or make another gallery"
+            )
+    return {name: file for name, file in files.items() if name not in gallery}
+
+
+def shards_folder(gallery: Path) -> Path:
+    """Where the vectors are until the gallery is there."""
+    return gallery.absolute().with_name(f"{gallery.absolute().name}.shards")
+
+
+def embed(
+    cfg: DictConfig, folder: Path, embedder: Embedder, files: Sequence[Path], shards: Path
+) -> ShardWriter | None:
+    """Write shards of all files, this process its part of them; None if there are no files."""
+    from mbapps import app
+    from mbapps.embedding import ShardWriter
+
+    if not files:
+        return None
+    workers = cfg.num_workers
+    if workers is None:
+        workers = max(1, min(8, (os.cpu_count() or 1) // 2))
+    writer = ShardWriter(
+        embedder, files, shards, shard_size=cfg.shard_size, batch_size=cfg.batch_size, num_workers=workers
+    )
+    app.build_trainer(cfg, folder, fitting=False).predict(writer, return_predictions=False)
+    return writer
+
+
+def collect(fresh: Mapping[str, Path], writer: ShardWriter | None) -> tuple[list[str], Any, list[str]]:
+    """Ids and vectors [N, D] of what was read, and the reasons of what was not.
+
+    Raises:
+        OSError: a shard that was written is no longer whole.
+    """
+    import numpy as np
+
+    names: list[str] = []
+    vectors: list[Any] = []
+    broken: list[str] = []
+    every = list(fresh)
+    for number in range(len(writer.keys) if writer else 0):
+        assert writer is not None
+        shard = writer.shard(number)
+        if shard is None:
+            raise OSError(f"shard {number} in {writer.folder} is gone or damaged; run the same command again")
+        first = number * writer.shard_size
+        names += [every[first + row] for row in shard.rows.tolist()]
+        vectors += [shard.vectors] if len(shard.rows) else []
+        broken += shard.broken
+    return names, np.concatenate(vectors) if vectors else np.empty((0, 1), np.float32), broken

@@ -1,0 +1,110 @@
+"""`mbapps search`: the rows of a gallery that are most like some images."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mbapps.verbs.index import SHOWN_BROKEN, open_embedder
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from mbapps.embedding import Embedder
+    from mbapps.search.gallery import Gallery
+
+SHOWN_PROBES = 10  # in the printed table; search.json has all
+SAME = "="  # beside a similarity from which on the model takes two faces for one person's
+
+
+def run(cfg: DictConfig) -> None:
+    """Print a table, write search.json and contact_sheet.jpg."""
+    from mbapps import app
+    from mbapps.files import write_text
+    from mbapps.images import IMAGE_SUFFIXES, find_files, write_image
+    from mbapps.report import print_columns, print_table, run_context, write_results
+    from mbapps.search.gallery import Gallery
+    from mbapps.sheet import draw_sheet
+
+    started = time.perf_counter()
+    for key in ("top_k", "batch_size"):
+        if not isinstance(cfg[key], int) or cfg[key] < 1:
+            raise ValueError(f"{key} must be a whole number >= 1, got {cfg[key]}")
+    folder = app.run_folder(cfg)
+    gallery = Gallery.open(cfg.gallery)
+    if not len(gallery):
+        raise ValueError(f"the gallery at {cfg.gallery} is empty; mbapps index adds images to it")
+    files = find_files(cfg.source, IMAGE_SUFFIXES, "images")
+    embedder = open_embedder(cfg, gallery)
+    gallery.expect(embedder.model)
+    threshold = (embedder.facts.get("verification") or {}).get("similarity")
+    probes, broken = ask(gallery, embedder, files, cfg.top_k, cfg.batch_size, threshold)
+    if not probes:
+        raise ValueError(
+            f"none of the {len(files)} files of source={cfg.source} can be read: {next(iter(broken.values()))}"
+        )
+    content = {
+        "gallery": str(cfg.gallery), "model": embedder.model.name, "similarity": threshold, "probes": probes,
+        "broken": broken,
+    }  # fmt: skip
+    written = write_text(folder / "search.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    sheet = write_image(folder / "contact_sheet.jpg", draw_sheet(probes))
+    rows = [
+        [Path(file).name if hit["rank"] == 1 else "", str(hit["rank"]), hit["id"],
+         f"{SAME if hit['same'] else ''} {hit['similarity']:.3f}", str(hit.get("person", ""))]
+        for file, hits in list(probes.items())[:SHOWN_PROBES]
+        for hit in hits
+    ]  # fmt: skip
+    print_columns("search", ["probe", "rank", "id", "similarity", "person"], rows)
+    for reason in list(broken.values())[:SHOWN_BROKEN]:
+        print(reason)
+    print(
+        "no threshold is known: mbapps calibrate chooses the similarity from which on two faces are one person's"
+        if threshold is None
+        else f"{SAME} marks similarities of {threshold:.3f} or more: the model's own threshold"
+    )
+    seconds = time.perf_counter() - started
+    hits = [hit for found in probes.values() for hit in found]
+    numbers = {
+        "probes": len(probes), "broken": len(broken), "hits": len(hits), "same": sum(bool(hit["same"]) for hit in hits),
+        "count": len(gallery), "kind": gallery.kind, "seconds": seconds,
+    }  # fmt: skip
+    results = write_results(folder, numbers, {**run_context(), "gallery": str(cfg.gallery)})
+    print_table("search", numbers, paths=[written, sheet, results])
+
+
+def ask(
+    gallery: Gallery,
+    embedder: Embedder,
+    files: list[Path],
+    top_k: int,
+    batch_size: int,
+    threshold: float | None,
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
+    """For each file its hits, best first, and for each that can't be read the reason.
+
+    A hit has rank, id, similarity, same (None without a threshold) and the gallery's columns.
+    """
+    from mbapps.images import BrokenImageError
+    from mbapps.sources import batched, read_images
+
+    probes: dict[str, list[dict[str, Any]]] = {}
+    broken: dict[str, str] = {}
+    for batch in batched(read_images(files, batch_size), batch_size):
+        broken |= {str(file): str(image) for file, image in batch if isinstance(image, BrokenImageError)}
+        readable = [(file, image) for file, image in batch if not isinstance(image, BrokenImageError)]
+        if not readable:
+            continue
+        vectors = embedder.embed_images([image for _, image in readable])
+        found = gallery.search(vectors, top_k, model=embedder.model)
+        for (file, _), scores, rows in zip(readable, found.scores.tolist(), found.rows.tolist(), strict=True):
+            probes[str(file)] = [
+                {
+                    "rank": rank, "id": gallery.ids[row], "similarity": round(score, 5),
+                    "same": None if threshold is None else score >= threshold, **gallery.facts(row),
+                }
+                for rank, (score, row) in enumerate(zip(scores, rows, strict=True), 1) if row >= 0
+            ]  # fmt: skip
+    return probes, broken
