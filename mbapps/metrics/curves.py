@@ -69,6 +69,11 @@ class Curve:
             return (float(np.nextafter(self.values[0], np.inf)) if len(self.values) else math.nan), 0.0
         return float(self.values[kept - 1]), float(self.tar[kept - 1])
 
+    def tar_at(self, fars: Floats) -> Floats:
+        """[R] TAR at each of R rates, as `at_far` gives it."""
+        kept = np.searchsorted(self.false_accepts, fars * self.num_impostor * (1 + SLACK), side="right")
+        return np.asarray(np.append(0.0, self.tar)[kept])
+
     def rates_at(self, threshold: float) -> tuple[float, float]:
         """FAR and TAR if all pairs at or above a similarity are accepted."""
         kept = int(np.searchsorted(-self.values, -threshold, side="right"))

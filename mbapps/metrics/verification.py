@@ -180,6 +180,10 @@ class VerificationMetric:
             self._paired = key, AllPairs(vectors, self.truth.labels[images])
         return self._paired[1]
 
+    def images(self) -> Rows:
+        """Rows of the table that have an embedding, as `all_pairs` counts them."""
+        return self._collect()[0]
+
     def judged(self) -> tuple[JudgedPairs, Rows]:
         """The protocol's pairs of which both images have an embedding, and their places [P] in its list."""
         pairs = self.truth.pairs
