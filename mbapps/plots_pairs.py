@@ -37,7 +37,10 @@ def roc(curves: Mapping[str, Rates]) -> Figure:
         lines += ax.plot(far[sure:], tar[sure:], color=colour, linewidth=1.8)
         ax.plot(far[: sure + 1], tar[: sure + 1], color=colour, linewidth=1.4, linestyle=":")
     ax.set_xscale("log")
-    ax.set_ylim(0, 1.02)
+    lowest = min(
+        (float(tar[far >= least].min(initial=1.0)) for far, tar, least in curves.values()), default=0.0
+    )
+    ax.set_ylim(np.floor(min(lowest, 0.9) * 5) / 5, 1.01)  # good models differ close to 1
     ax.set_xlabel("false accept rate", fontsize=9)
     ax.set_ylabel("true accept rate", fontsize=9)
     ax.legend(lines, list(curves), frameon=False, fontsize=9, loc="lower right")
@@ -53,7 +56,7 @@ def histograms(edges: Floats, genuine: Floats, impostor: Floats, thresholds: Map
         impostor: [B] impostor pairs in each.
         thresholds: similarities by name.
     """
-    figure, (ax,) = new_figure(5.6, 4.0)
+    figure, (ax,) = new_figure(7.2, 4.0)
     for counts, name, colour in ((impostor, "two persons", COLOURS[3]), (genuine, "one person", COLOURS[0])):
         share = counts / max(float(counts.sum()), 1.0)
         ax.stairs(share, edges, fill=True, color=colour, alpha=0.3)
@@ -62,5 +65,5 @@ def histograms(edges: Floats, genuine: Floats, impostor: Floats, thresholds: Map
         ax.axvline(value, color=INK, linewidth=1.1, linestyle=dash, label=f"{name} {value:.3f}")
     ax.set_xlabel("similarity", fontsize=9)
     ax.set_ylabel("share of the pairs of a kind", fontsize=9)
-    ax.legend(frameon=False, fontsize=9)
+    ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure

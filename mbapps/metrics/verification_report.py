@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from .verification import VerificationMetric
 
 POINTS = 200  # of a curve that are drawn
-BINS = 80
+LEAST_BINS, MOST_BINS = 20, 80
 PREFIX = {"the listed pairs": "", "every two images": "all_pairs_"}  # of a number's name
 IMPOSTORS = "Two persons taken for one: the impostors most alike, of {}"
 GENUINE = "One person not known again: the genuine pairs least alike, of {}"
@@ -48,10 +49,12 @@ def sections(
             "the similarity of best accuracy on these very pairs",
         )
     low, high = first.values[-1], max(first.values[0], first.values[-1] + 1e-6)
-    genuine, edges = np.histogram(first.values, BINS, (low, high), weights=first.genuine)
-    impostor, _ = np.histogram(first.values, BINS, (low, high), weights=first.impostor)
+    fewer = min(first.num_genuine, first.num_impostor)
+    bins = int(np.clip(2 * fewer**0.5, LEAST_BINS, MOST_BINS))
+    genuine, edges = np.histogram(first.values, bins, (low, high), weights=first.genuine)
+    impostor, _ = np.histogram(first.values, bins, (low, high), weights=first.impostor)
     parts: list[Any] = [
-        Plot("True over false accepts", roc(shown), f"Dotted where fewer than {LEAST_FALSE_ACCEPTS} are expected."),
+        Plot("True over false accepts", roc(shown), f"Dotted where fewer than {LEAST_FALSE_ACCEPTS} false accepts are expected."),
         Plot(
             "Similarities", histograms(edges, genuine, impostor, {"threshold": threshold}),
             f"Of {about}; the threshold is {chosen}.",
@@ -107,8 +110,12 @@ def worst_pairs(metric: VerificationMetric, count: int) -> list[tuple[str, Shown
 
 def _shown(metric: VerificationMetric, first: int, second: int, score: float) -> tuple[int, int, str]:
     """Two image rows and what is said below them."""
-    files = metric.truth.files
-    return int(first), int(second), f"{score:.3f}: {files[first]} and {files[second]}"
+    names = []
+    for row in (int(first), int(second)):
+        person = metric.truth.class_names[metric.truth.labels[row]]
+        stem = PurePosixPath(str(metric.truth.files[row])).stem
+        names.append(stem if stem.startswith(person) else f"{person}/{stem}")
+    return int(first), int(second), f"{score:.3f}: {names[0]} and {names[1]}"
 
 
 def _at_rates(
