@@ -54,7 +54,7 @@ def sections(
     genuine, edges = np.histogram(first.values, bins, (low, high), weights=first.genuine)
     impostor, _ = np.histogram(first.values, bins, (low, high), weights=first.impostor)
     parts: list[Any] = [
-        Plot("True over false accepts", roc(shown), f"Dotted where fewer than {LEAST_FALSE_ACCEPTS} false accepts are expected."),
+        Plot("True over false accepts", roc(shown), ABOUT_ROC),
         Plot(
             "Similarities", histograms(edges, genuine, impostor, {"threshold": threshold}),
             f"Of {about}; the threshold is {chosen}.",
@@ -76,6 +76,7 @@ def sections(
     return parts
 
 
+ABOUT_ROC = f"Dotted where fewer than {LEAST_FALSE_ACCEPTS} false accepts are expected."
 ABOUT_RATES = (
     "The lowest similarity that keeps the rate, and the share of genuine pairs that it accepts; between low and high "
     f"lie 95 % of bootstrap samples of the people. Rates at which fewer than {LEAST_FALSE_ACCEPTS} false accepts are "
