@@ -68,7 +68,7 @@ class AllPairs:
             rows = self.people[start : start + len(cells), None] == self.people[start : start + window]
             genuine += np.bincount(cells[:, :window][rows], minlength=CELLS + 1)
         used = np.flatnonzero(every[:CELLS])[::-1]  # the last cell holds no pairs
-        return Curve(edge(used), genuine[used], every[used] - genuine[used])
+        return Curve(edge(used), genuine[used], every[used] - genuine[used], 1 / STEPS)
 
     @cached_property
     def genuine(self) -> Ranked:

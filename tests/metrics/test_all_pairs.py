@@ -56,8 +56,18 @@ def test_rank_1_against_a_loop(block: int, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_model_that_tells_nothing_apart() -> None:
     pairs = AllPairs(np.ones((40, 3)), np.arange(40) // 2)
     assert (pairs.curve.auc(), pairs.curve.eer(), pairs.rank1()) == (0.5, 0.5, 0)
-    assert pairs.curve.at_far(0.1)[1] == 0
+    threshold, tar = pairs.curve.at_far(0.1)
+    assert threshold > 1
+    assert tar == 0
+    assert pairs.curve.best_threshold() > 1  # most pairs are impostors
     assert (pairs.resampled([0.1], 5)[1] == 0).all()
+
+
+def test_a_threshold_between_neighbouring_cells_splits_neither() -> None:
+    """Genuine pairs of cosine 1, impostors of a step less."""
+    angle = np.arccos(1 - STEP)
+    pairs = AllPairs(np.array([[1.0, 0], [1, 0], [np.cos(angle), np.sin(angle)]]), np.array([0, 0, 1]))
+    assert pairs.curve.best_threshold() == pytest.approx(1 - STEP / 2, abs=1e-9)
 
 
 def test_ends_of_the_scale() -> None:
