@@ -18,7 +18,7 @@ STEPS = 1 << 20  # of similarity from 0 to 1; finer than any threshold needs, an
 CELLS = 2 * STEPS + 1  # of similarity from -1 to 1
 BLOCK = 1 << 21  # similarities in memory at a time: 16 MB each of numbers and of cells
 LEAST_ROWS = 16  # of a block: fewer waste the matrix product
-TAIL = 4  # times the highest rate: a bootstrap sample may accept so many more impostors before it runs out
+TAIL = 2  # times the highest rate: a bootstrap sample may accept so many more impostors before it runs out
 SMALL = 1_000_000  # impostor pairs that are kept whatever the rate
 MOST = 16_000_000  # that are kept: 12 bytes each
 WORK = 800_000_000  # weights of pairs that are worth an interval: about 5 seconds
@@ -33,6 +33,10 @@ class Ranked(NamedTuple):
     cells: Cells  # [P] of similarity
     first: Cells  # [P] rows as they were given
     second: Cells
+
+    def similarities(self) -> Floats:
+        """[P] to the nearest 2**-20."""
+        return self.cells / STEPS - 1
 
 
 class AllPairs:
@@ -64,18 +68,32 @@ class AllPairs:
             rows = self.people[start : start + len(cells), None] == self.people[start : start + window]
             genuine += np.bincount(cells[:, :window][rows], minlength=CELLS + 1)
         used = np.flatnonzero(every[:CELLS])[::-1]  # the last cell holds no pairs
-        return Curve(edge(used), genuine[used], every[used] - genuine[used])
+        return Curve(edge(used), genuine[used], every[used] - genuine[used], 1 / STEPS)
 
     @cached_property
     def genuine(self) -> Ranked:
         """All genuine pairs."""
-        return self._ranked(0, genuine=True)
+        return self._ranked(0, CELLS, genuine=True)
 
-    def impostors(self, count: int) -> Ranked:
-        """The impostor pairs of highest similarity, at least `count`, those of equal similarity together."""
-        curve = self.curve
-        last = int(np.searchsorted(curve.false_accepts, min(count, self.num_impostor)))
-        return self._ranked(int(cell(curve.values[last])), genuine=False) if self.num_impostor else NO_PAIRS
+    def least_alike(self, count: int) -> Ranked:
+        """The genuine pairs of lowest similarity, at least `count` of them, the lowest last."""
+        falling = self.num_genuine - self.curve.true_accepts  # pairs below each value
+        above = np.flatnonzero(falling >= count)
+        stop = int(cell(self.curve.values[above[-1]])) if len(above) else CELLS
+        return self._ranked(0, stop, genuine=True)
+
+    def most_alike(self, count: int) -> Ranked:
+        """The impostor pairs of highest similarity, at least `count`.
+
+        Those of equal similarity come together, or not at all if that makes more than 16 million.
+        """
+        accepts = self.curve.false_accepts
+        last = int(np.searchsorted(accepts, min(count, self.num_impostor)))
+        if self.num_impostor and accepts[last] > MOST:
+            last -= 1
+        if not self.num_impostor or last < 0:
+            return NO_PAIRS
+        return self._ranked(int(cell(self.curve.values[last])), CELLS, genuine=False)
 
     def rank1(self) -> float:
         """Share of the images, each sought among all others, that are most like one of their own person.
@@ -104,39 +122,45 @@ class AllPairs:
 
         A genuine pair weighs as often as its person was drawn, an impostor pair the product of its two. R is
         `count`, or less (200 at the least) where many pairs make samples dear. NaN where a rate would take more
-        than 16 million impostor pairs to tell, and where a sample has no pair of a kind.
+        than 16 million pairs of a kind to tell, and where a sample has no pair of a kind.
         """
-        known = [far for far in fars if 2 * far * self.num_impostor <= MOST]
-        kept = min(MOST, max(SMALL, int(TAIL * max(known, default=0) * self.num_impostor) + 1))
-        tail, genuine = self.impostors(kept), self.genuine
-        whole = len(tail.cells) == self.num_impostor
+        if self.num_genuine > MOST:
+            return np.full((1, len(fars)), math.nan), np.full((1, len(fars)), math.nan)
+        known = np.array([2 * far * self.num_impostor <= MOST for far in fars], dtype=np.bool_)
+        highest = max(np.array(fars)[known], default=0.0)
+        tail = self.most_alike(min(MOST, max(SMALL, int(TAIL * highest * self.num_impostor) + 1)))
+        genuine, whole = self.genuine, len(tail.cells) == self.num_impostor
         count = min(count, max(LEAST_RESAMPLES, WORK // max(1, len(tail.cells))))
         owner = np.empty(len(self.order), dtype=np.int64)
         owner[self.order] = self.people
         first, second, person = owner[tail.first], owner[tail.second], owner[genuine.first]
         ends = np.flatnonzero(np.diff(tail.cells, append=-1))  # of equal similarity
+        steps = tail.cells[ends]
         own = self.images * (self.images - 1) / 2
+        # a product of the times two people are drawn is far below 65,536
+        products, others = np.empty((2, len(first)), dtype=np.uint16)
+        sums = np.empty(len(first), dtype=np.int64)
         thresholds, tars = np.full((2, count, len(fars)), math.nan)
-        row = 0
-        for drawn in resamples(len(self.images), count, seed):
-            for weights in drawn:
-                images = weights * self.images
-                num_impostor = (images.sum() ** 2 - (images**2).sum()) / 2
-                num_genuine = (weights * own).sum()
-                small = weights.astype(np.uint16)  # of a person; the product of two is far below 65,536
-                accepted = np.cumsum(small[first] * small[second], dtype=np.int64)[ends]
-                right = np.cumsum(weights[person])
-                for column, far in enumerate(fars):
-                    allowed = far * num_impostor * (1 + SLACK)
-                    place = int(np.searchsorted(accepted, allowed, side="right"))
-                    told = far in known and num_impostor and num_genuine
-                    if not told or (place == len(ends) and not whole):
-                        continue
-                    at = int(tail.cells[ends[place - 1]]) if place else int(tail.cells[0]) + 1
-                    better = int(np.searchsorted(-genuine.cells, -at, side="right"))
-                    thresholds[row, column] = edge(at)
-                    tars[row, column] = right[better - 1] / num_genuine if better else 0.0
-                row += 1
+        drawn = (weights for block in resamples(len(self.images), count, seed) for weights in block)
+        for row, weights in enumerate(drawn):
+            images = weights * self.images
+            num_impostor = (images.sum() ** 2 - (images**2).sum()) / 2
+            num_genuine = (weights * own).sum()
+            if not num_impostor or not num_genuine:
+                continue
+            np.take(weights.astype(np.uint16), first, out=products, mode="clip")
+            np.take(weights.astype(np.uint16), second, out=others, mode="clip")
+            np.cumsum(np.multiply(products, others, out=products), out=sums)
+            right = np.append(0.0, np.cumsum(weights[person]))
+            allowed = np.array(fars) * num_impostor * (1 + SLACK)
+            kept = np.searchsorted(sums[ends], allowed, side="right")  # steps that each rate accepts
+            told = known & ((kept < len(ends)) | whole)
+            over = np.append(steps, -1)[kept]  # the first that would be too many
+            better = np.searchsorted(-genuine.cells, -over)  # genuine pairs above it
+            lowest = np.minimum(np.append(CELLS, steps)[kept], np.append(CELLS, genuine.cells)[better])
+            lowest = np.where(lowest == CELLS, over + 1, lowest)  # nothing is accepted
+            thresholds[row] = np.where(told, edge(lowest), math.nan)
+            tars[row] = np.where(told, right[better] / num_genuine, math.nan)
         return thresholds, tars
 
     def _blocks(self) -> Iterator[tuple[int, Rows, int]]:
@@ -154,12 +178,12 @@ class AllPairs:
             yield start, cells, int(self.stops[self.people[start + len(rows) - 1]]) - start
             start += len(rows)
 
-    def _ranked(self, least: int, *, genuine: bool) -> Ranked:
-        """The genuine or the impostor pairs from a cell upwards."""
+    def _ranked(self, least: int, stop: int, *, genuine: bool) -> Ranked:
+        """The genuine or the impostor pairs of the cells from `least` to below `stop`."""
         parts: list[list[Cells]] = []
         for start, cells, window in self._blocks():
             columns = window if genuine else cells.shape[1]
-            there = (cells[:, :columns] >= least) & (cells[:, :columns] < CELLS)
+            there = (cells[:, :columns] >= least) & (cells[:, :columns] < stop)
             own = self.people[start : start + len(cells), None] == self.people[start : start + window]
             there[:, :window] &= own if genuine else ~own
             first, second = np.nonzero(there)

@@ -23,10 +23,11 @@ class Curve:
         values: [V] similarities, falling, no two alike.
         genuine: [V] pairs of one person, or their weights, of each similarity.
         impostor: [V] pairs of two persons, likewise.
+        width: of a value that stands for the similarities from it up to so much above it.
     """
 
-    def __init__(self, values: Floats, genuine: NDArray[Any], impostor: NDArray[Any]):
-        self.values = values
+    def __init__(self, values: Floats, genuine: NDArray[Any], impostor: NDArray[Any], width: float = 0.0):
+        self.values, self.width = values, width
         self.genuine, self.impostor = genuine, impostor
         self.true_accepts, self.false_accepts = np.cumsum(genuine), np.cumsum(impostor)
         self.num_genuine = float(self.true_accepts[-1]) if len(values) else 0.0
@@ -66,8 +67,13 @@ class Curve:
         """
         kept = int(np.searchsorted(self.false_accepts, far * self.num_impostor * (1 + SLACK), side="right"))
         if not kept:
-            return (float(np.nextafter(self.values[0], np.inf)) if len(self.values) else math.nan), 0.0
+            return (just_above(self.values[0] + self.width) if len(self.values) else math.nan), 0.0
         return float(self.values[kept - 1]), float(self.tar[kept - 1])
+
+    def tar_at(self, fars: Floats) -> Floats:
+        """[R] TAR at each of R rates, as `at_far` gives it."""
+        kept = np.searchsorted(self.false_accepts, fars * self.num_impostor * (1 + SLACK), side="right")
+        return np.asarray(np.append(0.0, self.tar)[kept])
 
     def rates_at(self, threshold: float) -> tuple[float, float]:
         """FAR and TAR if all pairs at or above a similarity are accepted."""
@@ -77,10 +83,10 @@ class Curve:
     def best_threshold(self, *, balanced: bool = False) -> float:
         """The threshold of best accuracy; balanced, genuine and impostor pairs weigh the same in sum."""
         yes, no = (self.num_impostor, self.num_genuine) if balanced else (1.0, 1.0)
-        return best_cut(self.values, self.genuine * yes - self.impostor * no)
+        return best_cut(self.values, self.genuine * yes - self.impostor * no, self.width)
 
 
-def best_cut(values: Floats, gain: Floats) -> float:
+def best_cut(values: Floats, gain: Floats, width: float = 0.0) -> float:
     """The threshold above which `gain` sums to the most; of equal ones the highest.
 
     It lies midway between the lowest value that it accepts and the next. To accept all it is the lowest value,
@@ -89,14 +95,22 @@ def best_cut(values: Floats, gain: Floats) -> float:
     Args:
         values: [V], V >= 1, falling, no two alike.
         gain: [V] of accepting each.
+        width: of a value, as `Curve` has it.
 
     >>> best_cut(np.array([0.9, 0.7, 0.3, 0.1]), np.array([1.0, 1.0, -1.0, 1.0]))
     0.5
     """
     kept = int(np.argmax(np.append(0.0, np.cumsum(gain))))
     if kept == 0:
-        return float(np.nextafter(values[0], np.inf))
-    return float((values[kept - 1] + values[min(kept, len(values) - 1)]) / 2)
+        return just_above(values[0] + width)
+    if kept == len(values):
+        return float(values[-1])
+    return float((values[kept - 1] + values[kept] + width) / 2)
+
+
+def just_above(value: float) -> float:
+    """The next number."""
+    return float(np.nextafter(value, np.inf))
 
 
 def check_far(far: float, impostors: int) -> None:

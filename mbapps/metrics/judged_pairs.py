@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .average_precision import Bools, Floats, mean_defined, resamples
+from .average_precision import Bools, Floats, resamples
 from .curves import Curve, best_cut
 from .matching import Rows
 
@@ -62,16 +62,21 @@ class JudgedPairs:
         return accuracy, thresholds
 
     def resampled(self, fars: Sequence[float], count: int, seed: int = 0) -> tuple[Floats, Floats]:
-        """Mean accuracy of the folds, [R], and TAR at each rate, [R, rates], in bootstrap samples of the people.
+        """Accuracy over the folds, [R], and TAR at each rate, [R, rates], in bootstrap samples of the people.
 
-        R is `count`. TAR is NaN in a sample without a pair of a kind.
+        R is `count`. A sample's folds weigh as their pairs do, since few people make some of them near empty. TAR is
+        NaN in a sample without a pair of a kind.
         """
         accuracy, tars = np.full(count, math.nan), np.full((count, len(fars)), math.nan)
         num_people = int(self.people.max()) + 1
         drawn = (weights for block in resamples(num_people, count, seed) for weights in block)
         for row, person_weights in enumerate(drawn):
             weights = self.weights(person_weights)
-            accuracy[row] = mean_defined(self.by_fold(weights)[0])
+            in_fold = np.bincount(self.folds, weights, self.num_folds)
+            by_fold, _ = self.by_fold(weights)
+            told = np.isfinite(by_fold)
+            if told.any():
+                accuracy[row] = np.average(by_fold[told], weights=in_fold[told])
             curve = self.curve(weights)
             if curve.num_genuine and curve.num_impostor:
                 tars[row] = [curve.at_far(far)[1] for far in fars]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,26 +14,12 @@ from mbapps.predictions import Embedding
 
 from .all_pairs import AllPairs
 from .average_precision import Floats, interval
-from .curves import check_far, far_name, supports
+from .curves import far_name, supports
 from .judged_pairs import JudgedPairs
 from .matching import Rows
 
 MISSING = -1  # place of an image without an embedding
 MOST_LEFT_OUT = 0.01  # share of the pairs: with more gone, the number is no longer that of the protocol
-
-
-class Operating(NamedTuple):
-    """A threshold that keeps a false accept rate, and 95 % intervals over the people."""
-
-    far: float
-    threshold: float  # of similarity: at or above, two pictures show one person
-    threshold_low: float
-    threshold_high: float
-    tar: float  # share of the genuine pairs that is accepted
-    tar_low: float
-    tar_high: float
-    genuine_pairs: int
-    impostor_pairs: int
 
 
 class VerificationMetric:
@@ -147,25 +133,6 @@ class VerificationMetric:
             numbers["far_at_threshold"], numbers["tar_at_threshold"] = curve.rates_at(thresholds)
         return numbers
 
-    def threshold_at_far(self, far: float) -> Operating:
-        """The lowest similarity that keeps a false accept rate, of every two images even where there is a protocol.
-
-        A protocol lists few impostors: LFW's 3,000 tell 1e-2 at best, while its 87 million pairs tell 1e-6.
-
-        Raises:
-            ValueError: `far` is no share, or the impostor pairs are too few to tell it.
-        """
-        every = self.all_pairs()
-        check_far(far, every.num_impostor)
-        if not every.num_genuine:
-            raise ValueError("no person is on two images: without a genuine pair there is no TAR")
-        threshold, tar = every.curve.at_far(far)
-        thresholds, tars = every.resampled([far], self.resamples)
-        return Operating(
-            far, threshold, *interval(thresholds[:, 0]), tar, *interval(tars[:, 0]),
-            every.num_genuine, every.num_impostor,
-        )  # fmt: skip
-
     def best_accuracy_threshold(self) -> float:
         """The similarity of best accuracy on the protocol's pairs, or else on all, both kinds weighing the same."""
         if self.truth.pairs is not None:
@@ -179,6 +146,10 @@ class VerificationMetric:
             images, vectors = self._collect()
             self._paired = key, AllPairs(vectors, self.truth.labels[images])
         return self._paired[1]
+
+    def images(self) -> Rows:
+        """Rows of the table that have an embedding, as `all_pairs` counts them."""
+        return self._collect()[0]
 
     def judged(self) -> tuple[JudgedPairs, Rows]:
         """The protocol's pairs of which both images have an embedding, and their places [P] in its list."""
