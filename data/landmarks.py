@@ -32,13 +32,15 @@ def read_landmarks(path: Path, table: IdentityTable) -> IdentityTable:
             has landmarks.
     """
     points, lines = _list(path)
+    if not points:
+        raise ValueError(f"{path} has no landmarks: a line is a file and {2 * POINTS} numbers")
     rows = np.array([points.get(name, -1) for name in _keys(table, points)], dtype=np.int64)
     found = lines[rows]
     found[rows < 0] = np.nan
     known = rows >= 0
     solid = known & np.isfinite(found).all(axis=(1, 2)) & (np.ptp(found, axis=1).max(axis=1) >= LEAST_SPREAD)
     swapped = _swapped(found[solid])
-    if swapped.mean() > 0.5 if len(swapped) else False:
+    if len(swapped) and swapped.mean() > 0.5:
         raise ValueError(
             f"{path}: left and right are swapped in {int(swapped.sum())} of {len(swapped)} faces; each line is left "
             "eye, right eye, nose, left and right corner of the mouth, as seen in the image"
@@ -68,7 +70,7 @@ def _list(path: Path) -> tuple[dict[str, int], NDArray[np.float64]]:
                 raise ValueError(f"{path}, line {number}: {name} has landmarks already")
             rows[name] = len(points)
             points.append(values)
-        elif line.strip() and (points or number > 2):  # before them a count and a header may stand
+        elif line.strip() and (points or not _heads(line)):
             raise ValueError(
                 f"{path}, line {number}: expected a file and {2 * POINTS} numbers, got {line[:80]!r}"
             )
@@ -85,6 +87,14 @@ def _cut(line: str) -> tuple[str, list[float]]:
         return name.replace("\\", "/").removeprefix("./"), [float(word) for word in words[-2 * POINTS :]]
     except ValueError:
         return name, []
+
+
+def _heads(line: str) -> bool:
+    """Whether a line is a count or names of columns."""
+    words = [word for word in re.split(r"[\s,]+", line.strip()) if word]
+    return (len(words) == 1 and words[0].isdecimal()) or not any(
+        re.fullmatch(r"[-+]?[\d.]+", word) for word in words
+    )
 
 
 def _keys(table: IdentityTable, points: dict[str, int]) -> list[str]:
