@@ -75,7 +75,7 @@ def write_card(path: str | Path, model: Mapping[str, Any]) -> Path:
     parts = [_opening(model, heads)]
     for name, head in heads.items():
         mark = f" ({name})" if len(heads) > 1 else ""
-        parts += [_numbers(head, mark), _classes(head, mark)]
+        parts += [_numbers(head, mark), _decision(head, mark), _classes(head, mark)]
     parts += [_input(heads), _origin(model), _limits(heads), _usage()]
     path = Path(path)
     with replacing(path) as temporary:
@@ -114,6 +114,28 @@ def _numbers(head: Mapping[str, Any], mark: str) -> str:
 
 def _number(metrics: Mapping[str, Any], name: str) -> str:
     return format_value(name.removeprefix("val_"), metrics.get(name))
+
+
+def _decision(head: Mapping[str, Any], mark: str) -> str:
+    """From which similarity on two faces count as one person's, and who says so."""
+    chosen = head.get("verification")
+    if not chosen:
+        return ""
+    number = {
+        key: format_value("", chosen.get(key)) for key in ("similarity", "similarity_low", "similarity_high")
+    }
+    spread = ""
+    if "similarity_low" in chosen:
+        spread = (
+            f" (95 % of samples of the people: {number['similarity_low']} to {number['similarity_high']})"
+        )
+    about = head.get("calibration") or {}
+    place = f" on {_text(about['data'])}" if about else ""
+    return (
+        f"## Threshold{mark}\n\nTwo faces count as one person's from a similarity of {number['similarity']}{spread} "
+        f"on: {_text(chosen.get('chosen', 'unknown'))}{place}. On other pictures and other people choose one by "
+        "`mbapps calibrate`."
+    )
 
 
 def _classes(head: Mapping[str, Any], mark: str) -> str:

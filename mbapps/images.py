@@ -165,6 +165,13 @@ def align_face(image: UInt8Image, landmarks: NDArray[np.floating[Any]], side: in
     return np.asarray(warped, dtype=np.uint8)
 
 
+def side_by_side(*images: UInt8Image) -> UInt8Image:
+    """Join images in a row, each scaled to the height of the tallest."""
+    height = max(len(image) for image in images)
+    scaled = [resize(image, height, max(1, round(image.shape[1] * height / len(image)))) for image in images]
+    return np.concatenate(scaled, axis=1)
+
+
 def write_image(path: str | Path, image: UInt8Image) -> Path:
     """Write RGB uint8 [H, W, 3] in the format that the name's ending asks for, by rename."""
     with replacing(path) as temporary:

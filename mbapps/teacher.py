@@ -65,9 +65,11 @@ class Teacher:
         return answers if self.order is None else answers[:, self.order]
 
     def width(self) -> int:
-        """K, of a view without content."""
+        """K: of the classes, or else of a view without content."""
         import torch
 
+        if self.order is not None:
+            return len(self.order)
         return int(self(torch.zeros(1, 3, self.image_size, self.image_size, dtype=torch.uint8)).shape[1])
 
     def digest(self) -> str:

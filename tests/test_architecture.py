@@ -14,7 +14,17 @@ ALLOWED = {
     "data": {"batches", "images", "predictions", "files", "columns"},
     "mbapps/models": {"models", "ops"},
     "mbapps/ops": {"ops"},
-    "mbapps/metrics": {"metrics", "ops", "batches", "predictions", "images", "plots", "sections"},
+    "mbapps/metrics": {
+        "metrics",
+        "ops",
+        "batches",
+        "predictions",
+        "images",
+        "files",
+        "plots",
+        "plots_pairs",
+        "sections",
+    },
     "mbapps/deploy": {"deploy", "models", "predictions", "images", "files", "card", "report", "tasks"},
 }
 OPEN = {

@@ -234,6 +234,17 @@ def save_bundle(folder: str | Path, network: Network, facts: Mapping[str, Any]) 
     return folder
 
 
+def save_facts(folder: str | Path, facts: Mapping[str, Any]) -> Path:
+    """Write model.json and CARD.md of a model folder anew; its weights stay as they are."""
+    from mbapps.card import write_card
+    from mbapps.files import write_text
+
+    folder = Path(folder)
+    write_text(folder / FACTS, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_card(folder / CARD, facts)
+    return folder
+
+
 def pick_device(device: str) -> str:
     """Turn "auto" into the best device at hand; others are checked to be there."""
     if device == "auto":

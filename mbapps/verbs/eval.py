@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 WORST = 12  # pictures of the worst images in the report
 SHOWN_PLACES = 5  # of each problem with the annotations
 OWN = "the model's own thresholds"
+FILES = {"detection": "COCO results json", "face_embed": "npz of files and embeddings"}  # answers by task
 
 
 class Scored(NamedTuple):
@@ -69,12 +70,16 @@ def check(cfg: DictConfig, task: str) -> None:
         raise ValueError(
             f"split must be val or test, got {cfg.split!r}; data.test= takes any split or file by name"
         )
-    if (cfg.predictions or cfg.save_predictions) and task != "detection":
-        raise ValueError(f"predictions= and save_predictions= are for task=detection, not task={task}")
+    if (cfg.predictions or cfg.save_predictions) and task not in FILES:
+        raise ValueError(
+            f"predictions= and save_predictions= are for task={' and task='.join(FILES)}, not task={task}"
+        )
     if cfg.predictions and cfg.save_predictions:
         raise ValueError("save_predictions=true goes with model=; predictions= is such a file already")
-    if cfg.predictions and not (cfg.data.annotations or cfg.data.root):
-        raise ValueError("predictions= needs the truth: data.annotations=<COCO json> or data.root=<folder>")
+    truths = {"detection": "data.annotations=<COCO json> or data.root=<folder>"}
+    truths["face_embed"] = "data.test=<folder of people> or data.root=<folder>"
+    if cfg.predictions and not any(cfg.data.get(key) for key in ("annotations", "root", "test")):
+        raise ValueError(f"predictions= needs the truth: {truths[task]}")
     thresh = cfg.score_thresh
     if thresh is not None and (type(thresh) not in (int, float) or not math.isfinite(thresh)):
         raise ValueError(f"score_thresh must be a number or null, got {thresh!r}")
@@ -83,13 +88,13 @@ def check(cfg: DictConfig, task: str) -> None:
 def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     """Run a model over the split; None where another process has the answers."""
     from mbapps import app
-    from mbapps.files import replacing
 
     bundle = app.open_bundle(cfg)
     data = app.build_data(cfg, bundle, cfg.split)
     print_problems(data.problems())
     task = app.build_task(cfg, bundle.network)
-    thresholds, chosen = bundle.head_facts["thresholds"] or 0.5, OWN
+    own = (bundle.head_facts.get("verification") or {}).get("similarity")
+    thresholds, chosen = bundle.head_facts["thresholds"] or own or 0.5, OWN
     if cfg.score_thresh is not None:
         thresholds, chosen = cfg.score_thresh, f"score_thresh={cfg.score_thresh}"
     metric = measure(cfg, folder, task, data, cfg.split, thresholds)
@@ -98,20 +103,55 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     print_problems({"image not read": list(data.broken)} if data.broken else {})
     paths = []
     if cfg.save_predictions:
-        from mbapps.metrics.results import encode_results
-
-        paths.append(folder / "coco_results.json")
-        with replacing(paths[0]) as temporary:
-            temporary.write_bytes(encode_results(metric.truth, metric.rows))
+        paths.append(_save_answers(folder, app.task_name(), metric))
     subtitle = f"{cfg.model} on the {cfg.split} split of {data.root}"
     context = {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)}
     numbers = task.numbers[cfg.split]
     return Scored(metric, numbers, data, thresholds, chosen, subtitle, context, paths)
 
 
-def score_file(cfg: DictConfig) -> Scored:
-    """Score a file of answers against the truth as it is written; neither torch nor a picture is needed."""
+def _save_answers(folder: Path, task: str, metric: Any) -> Path:
+    from mbapps.files import replacing
+    from mbapps.metrics.results import encode_results
+    from mbapps.metrics.embeddings import write_embeddings
+
+    if task == "face_embed":
+        once = dict(metric.rows)
+        files = [str(metric.truth.files[row]) for row in once]
+        return write_embeddings(folder / "embeddings.npz", files, list(once.values()))
+    path = folder / "coco_results.json"
+    with replacing(path) as temporary:
+        temporary.write_bytes(encode_results(metric.truth, metric.rows))
+    return path
+
+
+def score_embeddings(cfg: DictConfig) -> Scored:
+    """Score a file of embeddings, of whatever model, by the protocol of a data set."""
     from mbapps import app
+    from mbapps.metrics.embeddings import read_embeddings
+    from mbapps.predictions import Embedding
+
+    data: Any = app.build(cfg.data, image_size=app.image_size(cfg), split=cfg.split)
+    truth = data.truth(cfg.split)
+    rows, vectors, problems = read_embeddings(cfg.predictions, truth)
+    print_problems({**data.problems(), **problems})
+    metric = app.build(cfg.task.metric)(truth)
+    metric.update(rows, [Embedding(vector) for vector in vectors])
+    numbers = {**metric.compute(), **metric.conclude()}
+    chosen = "the threshold of best accuracy on these very pairs"
+    counts = {reason: len(places) for reason, places in problems.items()}
+    context = {"data": data.lineage(), "predictions": str(cfg.predictions), "problems": counts}
+    subtitle = f"{cfg.predictions} on the {cfg.split} split of {data.root}"
+    threshold = cfg.score_thresh if cfg.score_thresh is not None else metric.best_accuracy_threshold()
+    return Scored(metric, numbers, data, threshold, chosen, subtitle, context)
+
+
+def score_file(cfg: DictConfig) -> Scored:
+    """Score a file of answers against the truth as it is written; boxes need neither torch nor a picture."""
+    from mbapps import app
+
+    if app.task_name() == "face_embed":
+        return score_embeddings(cfg)
     from mbapps.metrics.results import read_results
     from mbapps.truth import open_truth
 
@@ -144,15 +184,20 @@ def measure(
 
     A metric that can `conclude` adds what is too dear for each epoch or needs thresholds; None are its own best.
     """
+    metric = collect(cfg, folder, task, data, split)
+    if hasattr(metric, "conclude"):
+        task.numbers[split] |= metric.conclude(thresholds)
+    return metric
+
+
+def collect(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str) -> Any:
+    """Run one split through the network and give its metric, fed with every image of it once."""
     from mbapps import app
 
     trainer = app.build_trainer(cfg, folder, fitting=False)
     run_split = trainer.validate if split == "val" else trainer.test
     run_split(task, datamodule=data, verbose=False)
-    metric = task.metrics[split]
-    if hasattr(metric, "conclude"):
-        task.numbers[split] |= metric.conclude(thresholds)
-    return metric
+    return task.metrics[split]
 
 
 def without_classes(numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,18 +225,25 @@ def task_sections(
     thresholds: float | Sequence[float],
     chosen: str = OWN,
 ) -> list[Any]:
-    """The metric's own plots and tables, and the worst images: truth left, answer right."""
+    """The metric's own plots and tables, and the worst images: truth left, answer right; or the worst pairs."""
     import numpy as np
 
+    from mbapps.images import side_by_side
     from mbapps.sections import Pictures
 
+    parts = metric.sections(numbers, thresholds, chosen)
+    if hasattr(metric, "worst_pairs"):
+        for title, pairs in metric.worst_pairs(WORST):
+            drawn = [side_by_side(*(data.picture(split, row)[0] for row in pair[:2])) for pair in pairs]
+            parts.append(Pictures(title, drawn, [caption for *_, caption in pairs]))
+        return parts
     pictures, captions = [], []
     for row, caption in metric.worst(WORST, thresholds):
         image, truth = data.picture(split, row)
         pictures.append(np.concatenate([truth, metric.answer(row, thresholds).draw(image)], axis=1))
         captions.append(caption)
     return [
-        *metric.sections(numbers, thresholds, chosen),
+        *parts,
         Pictures(
             "Worst images", pictures, captions, f"{metric.WORST.format(chosen)}: truth left, answer right."
         ),

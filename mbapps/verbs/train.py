@@ -71,7 +71,8 @@ def run(cfg: DictConfig) -> None:
         if hasattr(task.head, "calibrate"):
             task.head.calibrate(val)
         thresholds = val.best_thresholds().tolist() if hasattr(val, "best_thresholds") else None
-        test = measure(cfg, folder, task, data, "test", thresholds)
+        decision = val.best_accuracy_threshold() if hasattr(val, "best_accuracy_threshold") else None
+        test = measure(cfg, folder, task, data, "test", thresholds if decision is None else decision)
     except (KeyboardInterrupt, SystemExit):  # Lightning answers Ctrl-C by an exit
         _interrupted(folder)
     if not trainer.is_global_zero:
@@ -79,7 +80,7 @@ def run(cfg: DictConfig) -> None:
     numbers: dict[str, Any] = dict(task.numbers["test"])
     numbers |= {f"val_{name}": value for name, value in task.numbers["val"].items()}
     numbers |= {"images_per_second": task.images_seen / fit_seconds, "epochs": trainer.current_epoch}
-    _write(cfg, folder, task, data, thresholds, test, numbers, started)
+    _write(cfg, folder, task, data, thresholds, decision, test, numbers, started)
 
 
 def _unfold(network: Any, data: Any) -> list[str]:
@@ -146,6 +147,7 @@ def _write(
     task: Any,
     data: Any,
     thresholds: list[float] | None,
+    decision: float | None,
     test: Any,
     numbers: dict[str, Any],
     started: float,
@@ -161,7 +163,10 @@ def _write(
     measured = {name: value for name, value in numbers.items() if math.isfinite(value)}  # JSON knows no NaN
     ids = getattr(data.truth("train"), "category_ids", None)  # a data set of boxes numbers its classes
     task.network.strip()
-    head = {task.head_name: {"thresholds": thresholds, "metrics": measured, "category_ids": ids}}
+    about = {"thresholds": thresholds, "metrics": measured, "category_ids": ids}
+    if decision is not None:
+        about["verification"] = {"similarity": decision, "chosen": "the best accuracy on validation"}
+    head = {task.head_name: about}
     facts = describe(task.network, head, lineage=lineage, command=context["command"])
     model = save_bundle(folder / "model", task.network, facts)
     numbers = {
@@ -177,7 +182,7 @@ def _write(
     sections = [
         *number_sections(numbers),
         Plot("Training", curves(folder / "metrics.csv")),
-        *task_sections(test, numbers, data, "test", thresholds or 0.5),
+        *task_sections(test, numbers, data, "test", decision if decision is not None else thresholds or 0.5),
         Pictures("First training batch, augmented", previews, [""] * len(previews)),
         Preformatted("Configuration", (folder / "config.yaml").read_text(encoding="utf-8")),
     ]

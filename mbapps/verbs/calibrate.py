@@ -1,0 +1,75 @@
+"""`mbapps calibrate`: thresholds for a model folder, chosen on images of the user's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mbapps.verbs.eval import collect, print_problems
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def run(cfg: DictConfig) -> None:
+    """Run the split through the model and put what it tells into model.json and CARD.md.
+
+    Embeddings get the similarity from which on two faces count as one person's, with its 95 % interval, for a false
+    accept rate. Boxes and attributes get each class's threshold of best F1, classifiers their temperature.
+    """
+    from mbapps import app
+    from mbapps.deploy.bundle import save_facts
+    from mbapps.report import print_table, run_context, write_results
+
+    task_name = app.task_name()
+    if cfg.split not in ("val", "test"):
+        raise ValueError(f"split must be val or test, got {cfg.split!r}")
+    if (cfg.far is not None) != (task_name == "face_embed"):
+        wanted = (
+            "calibrate needs far=, such as far=1e-2" if cfg.far is None else "far= is for task=face_embed"
+        )
+        raise ValueError(f"task={task_name}: {wanted}")
+    folder = app.run_folder(cfg)
+    bundle = app.open_bundle(cfg)
+    data = app.build_data(cfg, bundle, cfg.split)
+    print_problems(data.problems())
+    task = app.build_task(cfg, bundle.network)
+    metric = collect(cfg, folder, task, data, cfg.split)
+    if not task.trainer.is_global_zero:
+        return
+    print_problems({"image not read": list(data.broken)} if data.broken else {})
+    numbers = _choose(bundle, metric, cfg.far)
+    lineage = data.lineage()
+    bundle.head_facts["calibration"] = {
+        "data": lineage["name"], "fingerprint": lineage["fingerprint"], "split": cfg.split,
+        "images": len(metric.rows),
+    }  # fmt: skip
+    model = save_facts(cfg.model, bundle.facts)
+    context = {**run_context(), "data": lineage, "model": str(cfg.model), "broken": list(data.broken)}
+    results = write_results(folder, numbers, context)
+    print_table(f"calibrate {task_name}", numbers, paths=[model, results])
+
+
+def _choose(bundle: Any, metric: Any, far: float | None) -> dict[str, Any]:
+    """Change the facts of the only head; give what was chosen, for the table."""
+    head, facts = bundle.network.head(bundle.head_name), bundle.head_facts
+    if far is not None:
+        found = metric.threshold_at_far(float(far))
+        facts["verification"] = {
+            "similarity": found.threshold, "similarity_low": found.threshold_low,
+            "similarity_high": found.threshold_high, "far": found.far, "tar": found.tar, "tar_low": found.tar_low,
+            "tar_high": found.tar_high, "genuine_pairs": found.genuine_pairs,
+            "impostor_pairs": found.impostor_pairs, "chosen": f"a false accept rate of {found.far:g}",
+        }  # fmt: skip
+        return {key: value for key, value in facts["verification"].items() if key != "chosen"}
+    numbers: dict[str, Any] = {}
+    if hasattr(head, "calibrate"):
+        head.calibrate(metric)
+        facts["settings"] = dict(head.settings)
+        numbers["temperature"] = head.settings["temperature"]
+    if hasattr(metric, "best_thresholds"):
+        facts["thresholds"] = metric.best_thresholds().tolist()
+        numbers |= {
+            f"threshold/{name}": value
+            for name, value in zip(facts["class_names"], facts["thresholds"], strict=True)
+        }
+    return numbers

@@ -1,0 +1,118 @@
+"""Training, measuring, teaching and calibrating embeddings, on a few synthetic people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import QUICK, Cli
+
+import mbapps
+from mbapps.models.folder import read_tensors
+
+WORDS = ("task=face_embed", "task.metric.resamples=20", "data.images_per_person=2", *QUICK)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder made by the real command line, in a process of its own."""
+    import subprocess
+    import sys
+
+    folder = tmp_path_factory.mktemp("people") / "run"
+    command = [sys.executable, "-m", "mbapps", *WORDS, f"data.root={tiny_people}", "task.head.triplet=1"]
+    shown = subprocess.run(
+        [*command, "trainer.max_epochs=2", f"out={folder}"], capture_output=True, text=True, cwd=Path.cwd()
+    )
+    assert shown.returncode == 0, shown.stderr[-3000:]
+    return folder
+
+
+def read(path: Path) -> dict[str, object]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_training_leaves_numbers_a_report_and_a_card(trained: Path) -> None:
+    numbers = read(trained / "results.json")
+    wanted = {"accuracy", "accuracy_se", "accuracy_low", "auc", "eer", "all_pairs_auc", "rank1", "val_all_pairs_auc"}
+    assert wanted <= set(numbers)
+    assert 0 <= numbers["accuracy"] <= 1  # type: ignore[operator]
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    assert page.count("<img") > 8  # the worst pairs
+    assert "the best accuracy on validation" in (trained / "model" / "CARD.md").read_text(encoding="utf-8")
+
+
+def test_a_model_folder_has_a_threshold_and_no_people(trained: Path, tiny_people: Path) -> None:
+    facts = read(trained / "model" / "model.json")
+    head = facts["heads"]["face_embed"]  # type: ignore[index]
+    assert -1 <= head["verification"]["similarity"] <= 1
+    assert head["class_names"] == []
+    assert not any("prototypes" in key for key in read_tensors(trained / "model" / "model.safetensors"))
+    photo = next(tiny_people.rglob("*.jpg"))
+    (answer,) = mbapps.load(trained / "model").predict(photo)
+    assert len(answer.to_json()[0]["embedding"]) == 128
+    drawn = answer.draw(np.zeros((60, 50, 3), np.uint8))
+    assert drawn.shape == (76, 50, 3)
+    assert drawn[60:].std() > 0
+
+
+def test_a_file_of_embeddings_is_scored_as_its_model_was(trained: Path, tiny_people: Path, cli: Cli) -> None:
+    words = [*WORDS[1:], f"data.root={tiny_people}"]
+    measured = cli("eval", f"model={trained / 'model'}", *words, "save_predictions=true")
+    numbers = read(measured / "results.json")
+    assert numbers["accuracy"] == pytest.approx(read(trained / "results.json")["accuracy"])
+    scored = read(
+        cli("eval", *WORDS, f"data.root={tiny_people}", f"predictions={measured / 'embeddings.npz'}") / "results.json"
+    )
+    for name in ("accuracy", "accuracy_se", "auc", "all_pairs_auc", "rank1"):
+        assert scored[name] == pytest.approx(numbers[name])  # type: ignore[arg-type]
+
+
+def test_a_student_emulates_wider_embeddings(
+    trained: Path, tiny_people: Path, cli: Cli, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("MBAPPS_DATA", str(tmp_path / "home"))
+    words = [*WORDS, f"data.root={tiny_people}", f"distill.teacher={trained / 'model'}", "trainer.max_epochs=1"]
+    folder = cli("train", *words, "task.head.dim=32", "task.head.cosface=0")
+    said = capsys.readouterr().out
+    assert "a linear map leads from the student's 32 numbers to the teacher's 128" in said
+    keys = set(read_tensors(folder / "model" / "model.safetensors"))
+    assert not any("bridge" in key for key in keys)
+    facts = read(folder / "model" / "model.json")
+    assert facts["lineage"]["teacher"] == str(trained / "model")  # type: ignore[index]
+    both = cli("train", *words, "distill.labels=0.5")
+    rows = (both / "metrics.csv").read_text().splitlines()
+    assert {"train_teacher", "train_labels"} <= set(rows[0].split(","))
+    assert "the student emulates the teacher's 128 numbers" in capsys.readouterr().out
+
+
+def test_training_goes_on_from_an_embedding(trained: Path, tiny_people: Path, cli: Cli, capsys) -> None:  # noqa: ANN001
+    cli("train", *WORDS, f"data.root={tiny_people}", f"backbone.weights={trained / 'model'}", "trainer.max_epochs=1")
+    assert "the face_embed head is loaded too" in capsys.readouterr().out
+
+
+def test_calibrate_puts_a_threshold_with_its_interval_into_the_folder(
+    trained: Path, tiny_people: Path, cli: Cli, tmp_path: Path
+) -> None:
+    import shutil
+
+    model = tmp_path / "model"
+    shutil.copytree(trained / "model", model)
+    weights = (model / "model.safetensors").read_bytes()
+    words = [*WORDS[1:], f"data.test={tiny_people}"]
+    folder = cli("calibrate", f"model={model}", *words, "far=0.02")
+    numbers, facts = read(folder / "results.json"), read(model / "model.json")
+    chosen = facts["heads"]["face_embed"]["verification"]  # type: ignore[index]
+    assert chosen["similarity_low"] <= chosen["similarity"] <= chosen["similarity_high"]
+    assert chosen["far"] == 0.02
+    assert chosen["similarity"] == numbers["similarity"]
+    assert (model / "model.safetensors").read_bytes() == weights
+    card = (model / "CARD.md").read_text(encoding="utf-8")
+    assert "a false accept rate of 0.02 on set" in card
+    with pytest.raises(ValueError, match="impostor pairs"):
+        cli("calibrate", f"model={model}", *words, "far=1e-6")
+    with pytest.raises(ValueError, match="task=face_embed: calibrate needs far=, such as far=1e-2"):
+        cli("calibrate", f"model={model}", *words)
