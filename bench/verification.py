@@ -64,13 +64,13 @@ def main() -> None:
     pairs = AllPairs(vectors, labels)
     curve = pairs.curve
     told = ", ".join(f"TAR@{far_name(far)} {curve.at_far(far)[1]:.4f}" for far in FARS)
-    tell(f"{pairs.num_genuine:,} genuine and {pairs.num_impostor:,} impostor pairs: AUC {curve.auc():.5f}, {told}")
+    tell(
+        f"{pairs.num_genuine:,} genuine and {pairs.num_impostor:,} impostor pairs: AUC {curve.auc():.5f}, {told}"
+    )
     tell(f"rank-1 {pairs.rank1():.4f}")
     _, tars = pairs.resampled(FARS, 1000)
     low, high = np.quantile(tars, [0.025, 0.975], axis=0)
-    told = ", ".join(
-        f"{far_name(far)} [{a:.4f}, {b:.4f}]" for far, a, b in zip(FARS, low, high, strict=True)
-    )
+    told = ", ".join(f"{far_name(far)} [{a:.4f}, {b:.4f}]" for far, a, b in zip(FARS, low, high, strict=True))
     tell(f"intervals of {len(tars)} bootstrap samples: {told}")
 
     chosen = np.concatenate([np.flatnonzero(labels < 40)[: SUBSET // 2], np.arange(SUBSET // 2)])
@@ -82,7 +82,7 @@ def main() -> None:
         mine = some.at_far(far)
         assert abs(some.auc() - auc) < 1e-12, (some.auc(), auc)
         assert mine[1] == tar, (far, mine, tar)
-        assert -1e-9 <= mine[0] - threshold + 2**-20, (far, mine, threshold)
+        assert mine[0] - threshold + 2**-20 >= -1e-9, (far, mine, threshold)
     print(f"equal to the direct computation on {len(chosen):,} images")
 
 

@@ -198,12 +198,12 @@ def _shade(rng: np.random.Generator, canvas: Floats) -> None:
 
 
 def person_name(number: int) -> str:
-    """The invented name of a person; no two below 500 have the same.
+    """The invented name of a person; no two of the first len(FIRST) * len(LAST) have the same.
 
     >>> person_name(0), person_name(26)
     ('Ada_Alder', 'Bela_Clover')
     """
-    return f"{FIRST[number % len(FIRST)]}_{LAST[(number + number // len(FIRST)) % len(LAST)]}"
+    return f"{FIRST[number % len(FIRST)]}_{LAST[(number % len(FIRST) + number // len(FIRST)) % len(LAST)]}"
 
 
 def write_identities(folder: Path, *, seed: int = 0, train: int = 80, test: int = 40) -> Path:
@@ -219,7 +219,12 @@ def write_identities(folder: Path, *, seed: int = 0, train: int = 80, test: int 
 
     Raises:
         FileExistsError: `folder` holds something else.
+        ValueError: there are not so many names, or too few people for pairs.
     """
+    if test < 2 or train + test > len(FIRST) * len(LAST):
+        raise ValueError(
+            f"synthetic people are 2 or more in test and {len(FIRST) * len(LAST)} at most, got train={train}, test={test}"
+        )
     wanted = {"version": VERSION, "seed": seed, "train": train, "test": test}
 
     def render(temporary: Path) -> None:
