@@ -138,7 +138,7 @@ def _face(pen: Pen, person: Person) -> None:
     for side in (-1.0, 1.0):
         tilt = np.array([[1, side * person.slant * half], [0, 1]])
         place = np.array([side * away, height])
-        pen.disc(*place, half + 0.05, open_ + 0.06, person.skin * 0.84, front=0.6, soft=2)
+        pen.disc(place[0], height, half + 0.05, open_ + 0.06, person.skin * 0.84, front=0.6, soft=2)
         pen.shape(arc(0, 0, half, open_, 0, 2 * np.pi) @ tilt + place, rgb([236, 234, 230]), front=0.6)
         pen.disc(place[0] + gaze, height, 0.082, min(open_, 0.085), person.iris, front=0.6)
         pen.disc(place[0] + gaze, height, 0.036, min(open_, 0.036), rgb([15, 12, 12]), front=0.6)
@@ -206,7 +206,7 @@ def person_name(number: int) -> str:
     return f"{FIRST[number % len(FIRST)]}_{LAST[(number % len(FIRST) + number // len(FIRST)) % len(LAST)]}"
 
 
-def write_identities(folder: Path, *, seed: int = 0, train: int = 80, test: int = 40) -> Path:
+def write_identities(folder: Path, *, seed: int = 0, train: int = 100, test: int = 40) -> Path:
     """Render people into `folder`, as LFW's folders and pairs.txt; a complete one is left as is.
 
     The pairs are of the `test` last people, four or so a fold; those who go into validation are among the others.
@@ -223,7 +223,8 @@ def write_identities(folder: Path, *, seed: int = 0, train: int = 80, test: int 
     """
     if test < 2 or train + test > len(FIRST) * len(LAST):
         raise ValueError(
-            f"synthetic people are 2 or more in test and {len(FIRST) * len(LAST)} at most, got train={train}, test={test}"
+            f"synthetic people are 2 or more in test and {len(FIRST) * len(LAST)} at most, got train={train}, "
+            f"test={test}"
         )
     wanted = {"version": VERSION, "seed": seed, "train": train, "test": test}
 
