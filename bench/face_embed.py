@@ -50,7 +50,10 @@ def main() -> None:
     if not (out / "teacher").is_dir():
         mbapps(["convert", f"source={faces}", f"out={out / 'teacher'}"], out)
     bodies(weights / SIZES["1.0@160"][0], out / "body")
-    for name, model in (("teacher", out / "teacher" / "model"), ("1.0@160, ImageNet body alone", out / "body")):
+    for name, model in (
+        ("teacher", out / "teacher" / "model"),
+        ("1.0@160, ImageNet body alone", out / "body"),
+    ):
         run(out, name, ["eval", f"model={model}", *COMMON.format(**given).split()], given["only"])
     for size, way in ROWS:
         alpha, side = size.split("@")

@@ -12,11 +12,11 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from mbapps.images import UInt8Image
 
-from .samplers import EpochSampler
+from .samplers import EpochSampler, IdentitySampler
 from .transforms import limit_threads
 
 
@@ -71,7 +71,7 @@ class DataModule(pl.LightningDataModule, ABC):
         """How often an epoch of training reads each row on average, or None for once each."""
         return None
 
-    def training_order(self, table: Any, rank: int, world_size: int) -> Sampler[tuple[int, int]] | None:
+    def training_order(self, table: Any, rank: int, world_size: int) -> EpochSampler | IdentitySampler | None:
         """Order in which training reads a table, its own or a student's; None shuffles it."""
         return None
 
@@ -117,8 +117,8 @@ class DataModule(pl.LightningDataModule, ABC):
         count = len(dataset)
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        sampler = self.training_order(dataset.table, rank, world_size) if training else None
-        sampler = sampler or EpochSampler(
+        order = self.training_order(dataset.table, rank, world_size) if training else None
+        sampler = order or EpochSampler(
             count, seed=self.seed, shuffle=training, rank=rank, world_size=world_size,
             repeats=self.repeats() if training and not taught else None,
         )  # fmt: skip
@@ -129,7 +129,7 @@ class DataModule(pl.LightningDataModule, ABC):
     def _batches(
         self,
         dataset: Dataset[Any],
-        sampler: Sampler[tuple[int, int]],
+        sampler: EpochSampler | IdentitySampler,
         collate: Callable[[list[Any]], Any],
         *,
         drop_last: bool,

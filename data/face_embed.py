@@ -18,6 +18,7 @@ from mbapps.predictions import Classification
 from .boxes import tell
 from .identities import images_each, named_people, read_people, read_people_list, take_people
 from .labelled import LabelledData, read_row
+from .landmarks import read_landmarks
 from .pairs import list_pairs, read_pairs
 from .samplers import IdentitySampler, check_batches
 from .splits import SPLITS
@@ -40,6 +41,8 @@ class FaceEmbedData(LabelledData):
         train_people, test_people: lists of those to train on (validation is cut from them) and to measure.
         val_fraction, test_fraction: share of the people, where nothing else tells.
         face_crop: share of each picture's sides, round its middle, that shows the face, in (0, 1].
+        landmarks: list of five points in each face, by which it is cut out instead; a name alone is also looked for
+            in `root` and in `test`. Pictures that it leaves out are not used.
         allow_overlap: whether a person may be both trained on and measured.
         images_per_person: pictures of each person in a batch, >= 2; None draws pictures, not people.
         image_size: side of the square input, px.
@@ -62,6 +65,7 @@ class FaceEmbedData(LabelledData):
         val_fraction: float = 0.1,
         test_fraction: float = 0.2,
         face_crop: float = 1.0,
+        landmarks: str | None = None,
         allow_overlap: bool = False,
         images_per_person: int | None = 4,
         augment: Mapping[str, Any] | None = None,
@@ -84,7 +88,7 @@ class FaceEmbedData(LabelledData):
         self.images_per_person = images_per_person
         folder = Path(test) if test else self.root
         pairs_file = _pairs_file(folder, pairs)
-        measured = read_people(folder, face_crop)
+        measured = _faces(folder, face_crop, landmarks)
         if test_people:
             tested = _listed(measured, "data.test_people", test_people)
         elif test:
@@ -93,16 +97,20 @@ class FaceEmbedData(LabelledData):
             pictures = [picture for pair in list_pairs(pairs_file) for picture in (pair.first, pair.second)]
             tested = named_people(measured, {name for name, _ in pictures})
         else:
-            tested = share_of_people(measured, ~np.zeros(len(measured.class_names), np.bool_), test_fraction, "test")
+            tested = share_of_people(
+                measured, ~np.zeros(len(measured.class_names), np.bool_), test_fraction, "test"
+            )
         self.tables = {"test": take_people(measured, tested)}
         if pairs_file:
             self.tables["test"] = read_pairs(pairs_file, self.tables["test"])
         if split != "test":
-            people = read_people(self.root, face_crop) if test else measured
+            people = _faces(self.root, face_crop, landmarks) if test else measured
             trained = ~tested if not test else np.ones(len(people.class_names), dtype=np.bool_)
             if train_people:
                 trained = _listed(people, "data.train_people", train_people)
-            self._check_overlap(named_people(people, self.tables["test"].class_names) & trained, people, allow_overlap)
+            self._check_overlap(
+                named_people(people, self.tables["test"].class_names) & trained, people, allow_overlap
+            )
             val = share_of_people(people, trained, val_fraction, "val")
             self.tables |= {"train": take_people(people, trained & ~val), "val": take_people(people, val)}
         self.tables = {part: self.tables[part] for part in ([split] if split else SPLITS)}
@@ -176,10 +184,20 @@ def share_of_people(
     In a small set it is as many as make LEAST_PEOPLE with two or more pictures.
     """
     hashes = [hashlib.sha256(f"{salt}/{name}".encode()).digest()[:8] for name in table.class_names]
-    place = np.array([int.from_bytes(one, "big") for one in hashes], dtype=np.float64) / 2**64  # uniform in [0, 1)
+    place = (
+        np.array([int.from_bytes(one, "big") for one in hashes], dtype=np.float64) / 2**64
+    )  # uniform in [0, 1)
     several = np.sort(place[among & (images_each(table) >= 2)])
     least = several[LEAST_PEOPLE - 1] if len(several) >= LEAST_PEOPLE else 0.0
     return among & (place <= max(fraction, least))
+
+
+def _faces(folder: Path, face_crop: float, landmarks: str | None) -> IdentityTable:
+    table = read_people(folder, face_crop)
+    if landmarks is None:
+        return table
+    inside = folder / landmarks
+    return read_landmarks(inside if inside.is_file() else Path(landmarks), table)
 
 
 def _pairs_file(folder: Path, pairs: str | None) -> Path | None:

@@ -103,7 +103,9 @@ def read_people_list(path: Path) -> tuple[str, ...]:
             f"{path}: its first line, {lines[0]}, is neither the number of the {len(lines) - 1} names below nor of "
             "folds that each begin with their number of names"
         )
-    names = tuple(dict.fromkeys(line.partition("\t")[0].strip() for line in (lines if body is None else body)))
+    names = tuple(
+        dict.fromkeys(line.partition("\t")[0].strip() for line in (lines if body is None else body))
+    )
     if not names:
         raise ValueError(f"{path} names nobody")
     return names

@@ -77,7 +77,9 @@ def _pair(path: Path, number: int, line: str, fold: int) -> ListedPair:
     if len(words) == 3:
         words = [words[0], words[1], words[0], words[2]]
     elif len(words) == 4 and words[0] == words[2]:
-        raise ValueError(f"{path}, line {number}: a pair of two people names {words[0]} twice: {line.strip()!r}")
+        raise ValueError(
+            f"{path}, line {number}: a pair of two people names {words[0]} twice: {line.strip()!r}"
+        )
     numbers = _numbers(words[1::2])
     if len(words) != 4 or not numbers:
         raise ValueError(

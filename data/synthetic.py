@@ -349,23 +349,26 @@ def synthetic_root(task: str, **counts: int) -> Path:
 
     Args:
         task: its name.
-        counts: seed=, and pictures by split: train=, val=, test=; the set's own numbers where they are not given.
+        counts: seed=, and pictures (or people) by split: train=, val=, test=; the set's own numbers where they are
+            not given.
 
     Raises:
         ValueError: there is none for this task.
     """
-    from . import synthetic_faces, synthetic_textures
+    from . import synthetic_faces, synthetic_identities, synthetic_textures
 
     writers: dict[str, tuple[Callable[..., Path], int]] = {
         "detection": (write_detection, VERSION),
         "face_attr": (synthetic_faces.write_faces, synthetic_faces.VERSION),
+        "face_embed": (synthetic_identities.write_identities, synthetic_identities.VERSION),
         "fine_grained": (synthetic_textures.write_textures, synthetic_textures.VERSION),
     }
     if task not in writers:
         raise ValueError(f"no synthetic set for task={task}, only for {', '.join(writers)}; set data.root")
     write, version = writers[task]
     full = {**(write.__kwdefaults__ or {}), **counts}
-    name = f"{task}-v{version}-seed{full['seed']}-{full['train']}-{full['val']}-{full['test']}"
+    sizes = "-".join(str(full[split]) for split in SPLITS if split in full)
+    name = f"{task}-v{version}-seed{full['seed']}-{sizes}"
     return write(data_home() / "synthetic" / name, **full)
 
 

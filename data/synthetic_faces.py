@@ -32,17 +32,24 @@ class Face(NamedTuple):
     present: NDArray[np.bool_]  # [A] in the order of RATES
 
 
-class _Pen:
-    """Paints shapes given in a face's own measure: its width is -1..1, its chin at y = 1.3, before it is posed."""
+class Pen:
+    """Paints shapes given in a face's own measure: its width is -1..1, its chin at y = 1.3, before it is posed.
 
-    def __init__(self, rng: np.random.Generator, canvas: Floats):
+    Args:
+        rng: of the pose.
+        canvas: [H, W, 3], painted on.
+        unit: px of half a face's width.
+    """
+
+    def __init__(self, rng: np.random.Generator, canvas: Floats, unit: float = 54):
         self.rng, self.canvas = rng, canvas
-        angle, scale = rng.normal(0, 0.13), 54 * rng.uniform(0.85, 1.12)
+        self.height, self.width = canvas.shape[:2]
+        angle, scale = rng.normal(0, 0.13), unit * rng.uniform(0.85, 1.12)
         cos, sin = scale * np.cos(angle), scale * np.sin(angle)
         self.turn = np.array([[cos, sin], [-sin, cos]]) * [[1], [rng.uniform(0.93, 1.07)]]
-        self.centre = np.array([WIDTH / 2, HEIGHT * 0.52]) + rng.normal(0, 6, 2)
+        self.centre = np.array([self.width / 2, self.height * 0.52]) + rng.normal(0, 6, 2)
         self.yaw = rng.normal(0, 0.1)  # how far what lies in front of the head moves sideways
-        grain = noise(rng, (60, 25), HEIGHT, WIDTH)
+        grain = noise(rng, (60, 25), self.height, self.width)
         self.grain = cv2.merge([grain] * 3)
 
     def shape(self, points: Points, colour: Floats, *, front: float = 0.0, soft: float = 0.6, cover: float = 1.0,
@@ -50,8 +57,8 @@ class _Pen:
         """Fill an outline [N, 2]; `front` says how far before the head's middle it lies, 1 being the nose."""
         posed = (points + [self.yaw * front, 0]) @ self.turn + self.centre
         room = 4 * soft + 1
-        left, top = np.clip(posed.min(axis=0) - room, 0, [WIDTH, HEIGHT]).astype(int)
-        right, bottom = np.clip(posed.max(axis=0) + room, 0, [WIDTH, HEIGHT]).astype(int)
+        left, top = np.clip(posed.min(axis=0) - room, 0, [self.width, self.height]).astype(int)
+        right, bottom = np.clip(posed.max(axis=0) + room, 0, [self.width, self.height]).astype(int)
         if right <= left or bottom <= top:
             return
         mask = np.zeros((bottom - top, right - left), dtype=np.uint8)
@@ -62,7 +69,7 @@ class _Pen:
 
     def disc(self, x: float, y: float, width: float, height: float, colour: Floats, **style: float) -> None:
         """Fill an ellipse given by its middle and its half axes."""
-        self.shape(_arc(x, y, width, height, 0, 2 * np.pi), colour, **style)
+        self.shape(arc(x, y, width, height, 0, 2 * np.pi), colour, **style)
 
     def line(self, points: Points, width: float, colour: Floats, **style: float) -> None:
         """Draw a line [N, 2] as wide as said."""
@@ -73,12 +80,12 @@ class _Pen:
         )
 
 
-def _arc(x: float, y: float, width: float, height: float, start: float, end: float) -> Points:
+def arc(x: float, y: float, width: float, height: float, start: float, end: float) -> Points:
     angle = np.linspace(start, end, 40)
     return np.stack([x + width * np.cos(angle), y + height * np.sin(angle)], axis=1)
 
 
-def _mix(rng: np.random.Generator, palette: Floats) -> Floats:
+def mix(rng: np.random.Generator, palette: Floats) -> Floats:
     """A colour between two neighbours of a palette, a little off."""
     first = rng.integers(len(palette) - 1)
     share = np.float32(rng.random())
@@ -86,11 +93,11 @@ def _mix(rng: np.random.Generator, palette: Floats) -> Floats:
     return np.asarray(colour + rng.normal(0, 6, 3), dtype=np.float32)
 
 
-def _rgb(values: list[float]) -> Floats:
+def rgb(values: list[float]) -> Floats:
     return np.array(values, dtype=np.float32)
 
 
-def _any_colour(rng: np.random.Generator) -> Floats:
+def any_colour(rng: np.random.Generator) -> Floats:
     return rng.uniform(15, 235, 3).astype(np.float32)
 
 
@@ -98,32 +105,30 @@ def render_face(seed: int, split: str, index: int) -> Face:
     """Render one picture; the same for the same seed, split and index."""
     rng = np.random.default_rng([seed, SPLITS.index(split), index, VERSION])
     has = {name: bool(rng.random() < rate) for name, rate in RATES.items()}
-    pen = _Pen(rng, np.asarray(background(rng, HEIGHT, WIDTH), dtype=np.float32))
-    skin, hair = _mix(rng, SKIN), _mix(rng, BLOND if has["Blond_Hair"] else HAIR)
+    pen = Pen(rng, np.asarray(background(rng, HEIGHT, WIDTH), dtype=np.float32))
+    skin, hair = mix(rng, SKIN), mix(rng, BLOND if has["Blond_Hair"] else HAIR)
     _behind(pen, has, skin, hair)
-    pen.shape(_arc(0, 0, 1, 1.3 * rng.uniform(0.92, 1.06), 0, 2 * np.pi), skin)
+    pen.shape(arc(0, 0, 1, 1.3 * rng.uniform(0.92, 1.06), 0, 2 * np.pi), skin)
     side = float(rng.choice([-1, 1]))
     pen.disc(
         0.55 * side, 0.1, 0.45, 1.0, skin * 0.72, soft=9, cover=rng.uniform(0.1, 0.6)
     )  # away from the light
     if has["Beard"] or rng.random() < 0.25:  # else a shadow below the chin
-        jaw = np.concatenate(
-            [_arc(0, 0.1, 0.98, 1.2, 0.15, np.pi - 0.15), _arc(0, 0.35, 0.75, 0.35, np.pi, 0)]
-        )
+        jaw = np.concatenate([arc(0, 0.1, 0.98, 1.2, 0.15, np.pi - 0.15), arc(0, 0.35, 0.75, 0.35, np.pi, 0)])
         style = (hair * 0.75, rng.uniform(0.6, 0.95), 24.0) if has["Beard"] else (skin * 0.8, 0.5, 0.0)
         pen.shape(jaw, style[0], front=0.5, soft=2, cover=style[1], grain=style[2])
     _features(pen, has, skin, hair)
     if has["Eyeglasses"]:
         _glasses(pen)
-    top = _arc(0, -0.62, 1.06, 0.8, np.pi, 2 * np.pi)
+    top = arc(0, -0.62, 1.06, 0.8, np.pi, 2 * np.pi)
     fringe = -0.35 if has["Bangs"] else rng.uniform(-0.95, -0.72)
     edge = np.linspace(1.02, -1.02, 14)
     tips = fringe - 0.25 * edge**2 * (not has["Bangs"]) + rng.normal(0, 0.04, 14)
     cap = np.concatenate([top, np.stack([edge, tips], axis=1)])
     pen.shape(cap, hair, front=0.3, soft=0.9, grain=14)
     if has["Wearing_Hat"]:
-        cloth = _any_colour(rng)
-        pen.shape(_arc(0, -0.72, 1.1, rng.uniform(0.75, 1.05), np.pi, 2 * np.pi), cloth, front=0.2, grain=6)
+        cloth = any_colour(rng)
+        pen.shape(arc(0, -0.72, 1.1, rng.uniform(0.75, 1.05), np.pi, 2 * np.pi), cloth, front=0.2, grain=6)
         pen.disc(0, -0.72, rng.uniform(1.12, 1.6), rng.uniform(0.12, 0.2), cloth * 0.8, front=0.4)
     if rng.random() < OCCLUDED:
         angle = rng.uniform(0, 2 * np.pi)
@@ -133,23 +138,23 @@ def render_face(seed: int, split: str, index: int) -> Face:
             middle[1],
             rng.uniform(0.2, 0.45),
             rng.uniform(0.2, 0.7),
-            _any_colour(rng),
+            any_colour(rng),
             soft=1.5,
             grain=8,
         )
     return Face(develop(rng, pen.canvas), np.array(list(has.values())))
 
 
-def _behind(pen: _Pen, has: dict[str, bool], skin: Floats, hair: Floats) -> None:
+def _behind(pen: Pen, has: dict[str, bool], skin: Floats, hair: Floats) -> None:
     """Hair at the back, shoulders, neck, ears and what hangs from them."""
     rng = pen.rng
     length = rng.uniform(1.3, 2.2) if has["Long_Hair"] else rng.uniform(-0.3, 0.25)
     spread = rng.uniform(1.15, 1.4) if has["Long_Hair"] else rng.uniform(1.02, 1.12)
     back = np.concatenate(
-        [_arc(0, -0.35, spread, 1.1, np.pi, 2 * np.pi), [[spread, length], [-spread, length]]]
+        [arc(0, -0.35, spread, 1.1, np.pi, 2 * np.pi), [[spread, length], [-spread, length]]]
     )
     pen.shape(back, hair * 0.85, front=-0.4, soft=1.2, grain=18)
-    pen.disc(0, 2.9, rng.uniform(1.7, 2.3), 1.25, _any_colour(rng), grain=8)
+    pen.disc(0, 2.9, rng.uniform(1.7, 2.3), 1.25, any_colour(rng), grain=8)
     pen.shape(np.array([[-0.5, 0.7], [0.5, 0.7], [0.6, 2.0], [-0.6, 2.0]]), skin * 0.82)
     metal = np.array([225, 190, 90] if rng.random() < 0.5 else [200, 205, 215], dtype=np.float32)
     size, drop = rng.uniform(0.1, 0.18), rng.uniform(0.35, 0.6)
@@ -159,16 +164,16 @@ def _behind(pen: _Pen, has: dict[str, bool], skin: Floats, hair: Floats) -> None
             pen.disc(side * 1.05, drop, size, size * rng.uniform(1, 1.8), metal, front=-0.3)
 
 
-def _features(pen: _Pen, has: dict[str, bool], skin: Floats, hair: Floats) -> None:
+def _features(pen: Pen, has: dict[str, bool], skin: Floats, hair: Floats) -> None:
     """Eyes, brows, nose and mouth."""
     rng = pen.rng
     eye, open_, brow = rng.uniform(0.36, 0.44), rng.uniform(0.05, 0.12), rng.uniform(0.05, 0.13)
-    iris = _mix(rng, HAIR)
+    iris = mix(rng, HAIR)
     for side in (-1.0, 1.0):
         pen.disc(side * eye, -0.12, 0.21, open_ + 0.06, skin * 0.85, front=0.6, soft=2)
-        pen.disc(side * eye, -0.12, 0.17, open_, _rgb([238, 236, 232]), front=0.6)
+        pen.disc(side * eye, -0.12, 0.17, open_, rgb([238, 236, 232]), front=0.6)
         pen.disc(side * eye + rng.normal(0, 0.02), -0.12, 0.085, open_, iris * 0.6, front=0.6)
-        pen.line(_arc(side * eye, -0.3, 0.24, 0.1, 1.15 * np.pi, 1.85 * np.pi), brow, hair * 0.7, front=0.6)
+        pen.line(arc(side * eye, -0.3, 0.24, 0.1, 1.15 * np.pi, 1.85 * np.pi), brow, hair * 0.7, front=0.6)
     pen.line(np.array([[0.02, -0.1], [0.1, 0.25], [0.0, 0.38]]), 0.07, skin * 0.72, front=1, soft=1.5)
     curve = (
         rng.uniform(0.13, 0.26) if has["Smiling"] else rng.uniform(-0.12, 0.05)
@@ -176,20 +181,20 @@ def _features(pen: _Pen, has: dict[str, bool], skin: Floats, hair: Floats) -> No
     half = rng.uniform(0.28, 0.4) + 0.5 * max(0.0, curve - 0.1)
     across = np.linspace(-1, 1, 24)
     lip = np.stack([across * half, 0.72 - curve * (across**2 - 0.5)], axis=1)
-    red = skin * _rgb([0.8, 0.52, 0.52]) if rng.random() < 0.7 else _rgb([170, 40, 60])
+    red = skin * rgb([0.8, 0.52, 0.52]) if rng.random() < 0.7 else rgb([170, 40, 60])
     pen.line(lip, rng.uniform(0.12, 0.2), red, front=0.7)
     if rng.random() < (0.6 if has["Smiling"] else 0.2):
-        pen.line(lip * [0.8, 1], 0.07, _rgb([240, 238, 230]), front=0.7)
+        pen.line(lip * [0.8, 1], 0.07, rgb([240, 238, 230]), front=0.7)
 
 
-def _glasses(pen: _Pen) -> None:
+def _glasses(pen: Pen) -> None:
     rng = pen.rng
-    frame, thick = _any_colour(rng) * np.float32(0.6), rng.uniform(0.05, 0.11)
+    frame, thick = any_colour(rng) * np.float32(0.6), rng.uniform(0.05, 0.11)
     width, height = rng.uniform(0.26, 0.34), rng.uniform(0.18, 0.3)
     for side in (-1.0, 1.0):
         if rng.random() < 0.3:
-            pen.disc(side * 0.41, -0.1, width, height, _rgb([30, 30, 36]), front=0.8, cover=0.6)
-        pen.line(_arc(side * 0.41, -0.1, width, height, 0, 2 * np.pi), thick, frame, front=0.8)
+            pen.disc(side * 0.41, -0.1, width, height, rgb([30, 30, 36]), front=0.8, cover=0.6)
+        pen.line(arc(side * 0.41, -0.1, width, height, 0, 2 * np.pi), thick, frame, front=0.8)
         pen.line(np.array([[side * (0.41 + width), -0.12], [side * 1.0, -0.08]]), thick, frame, front=0.5)
     pen.line(np.array([[-0.41 + width, -0.13], [0.41 - width, -0.13]]), thick, frame, front=0.8)
 

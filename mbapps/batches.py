@@ -219,7 +219,9 @@ class IdentityTable(LabelTable):
     """
 
     face_crop: NDArray[np.float32] | None = None  # [N] in (0, 1]; None: the whole of each picture
-    landmarks: NDArray[np.float32] | None = None  # [N, 5, 2] as `align_face` wants them; NaN where there are none
+    landmarks: NDArray[np.float32] | None = (
+        None  # [N, 5, 2] as `align_face` wants them; NaN where there are none
+    )
     pairs: Pairs | None = None
 
     def take(self, images: NDArray[np.int64]) -> Self:
@@ -243,7 +245,9 @@ class IdentityTable(LabelTable):
         key = super().part_key(row)
         if self.landmarks is not None and np.isfinite(self.landmarks[row]).all():
             return key + self.landmarks[row].tobytes()
-        return key if self.face_crop is None or self.face_crop[row] == 1 else key + self.face_crop[row].tobytes()
+        return (
+            key if self.face_crop is None or self.face_crop[row] == 1 else key + self.face_crop[row].tobytes()
+        )
 
     def whole(self) -> Self:
         """Give the same table, of whole pictures."""

@@ -47,6 +47,14 @@ def tiny_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_faces(tmp_path_factory.mktemp("tiny") / "faces", train=32, val=24, test=24)
 
 
+@pytest.fixture(scope="session")
+def tiny_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small set of synthetic people in LFW's layout, with pairs."""
+    from mbapps.data.synthetic_identities import write_identities
+
+    return write_identities(tmp_path_factory.mktemp("tiny") / "people", train=14, test=6)
+
+
 def coco_splits(root: Path) -> dict[str, tuple[Path, Path]]:
     """Annotations and image folder of each split that one file of a COCO folder claims."""
     from mbapps.data.coco_files import coco_files, image_folder

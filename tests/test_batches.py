@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mbapps import batches
-from mbapps.batches import COLUMNS, BoxTable
+from mbapps.batches import COLUMNS, BoxTable, IdentityTable, LabelTable, Pairs
 from mbapps.columns import open_columns, write_columns
 
 IMAGES, BOXES = 1000, 5000
@@ -142,3 +142,52 @@ def test_a_table_that_can_not_be_lent_is_copied(table: BoxTable, monkeypatch: py
         content = bytes(ForkingPickler.dumps(table))
     assert len(content) > table.boxes.nbytes
     assert_same(pickle.loads(content), table)
+
+
+def identities(**columns: np.ndarray | None) -> IdentityTable:
+    files = np.array(["a/1.png", "a/2.png", "b/1.png"])
+    pairs = Pairs(*(np.array([row]) for row in (0, 1)), np.array([True]), np.array([0]))  # type: ignore[misc]
+    return IdentityTable(
+        Path("set"), files, np.array([0, 0, 1], dtype=np.int32), ("a", "b"), pairs=pairs, **columns
+    )  # type: ignore[arg-type]
+
+
+def test_the_part_of_a_face_that_counts() -> None:
+    image = np.arange(40 * 60 * 3, dtype=np.uint32).astype(np.uint8).reshape(40, 60, 3)
+    assert identities().part(0, image) is image
+    shares = np.array([0.5, 1.0, 0.1], dtype=np.float32)
+    table = identities(face_crop=shares)
+    assert np.array_equal(table.part(0, image), image[10:30, 15:45])
+    assert np.array_equal(table.part(1, image), image)
+    points = np.full((3, 5, 2), np.nan, dtype=np.float32)
+    points[0] = [[20, 15], [40, 15], [30, 22], [23, 30], [37, 30]]
+    both = identities(face_crop=shares, landmarks=points)
+    assert both.part(0, image).shape == (224, 224, 3)
+    assert both.part(2, image).shape == (4, 6, 3)
+    keys = [one.part_key(row) for one in (table, both) for row in range(3)]
+    assert keys[1] == keys[4] == b""  # the whole picture, as of any other set
+    assert len({keys[0], keys[2], keys[3]}) == 3
+    assert keys[2] == keys[5]
+    taken = both.take(np.array([2, 0]))
+    assert [taken.part_key(row) for row in (0, 1)] == [keys[5], keys[3]]
+    assert taken.pairs is None
+    assert all(both.whole().part_key(row) == b"" for row in range(3))
+
+
+def test_more_pictures_are_taken_whole() -> None:
+    image = np.zeros((40, 60, 3), dtype=np.uint8)
+    files, labels = np.array(["/other/long/name.png"]), np.array([-1], dtype=np.int32)
+    points = np.tile(np.array([[20, 15], [40, 15], [30, 22], [23, 30], [37, 30]], np.float32), (3, 1, 1))
+    crops = np.tile(np.array([1, 2, 11, 22], dtype=np.int32), (3, 1))
+    plain = LabelTable(Path("set"), identities().files, identities().labels, ("a", "b"), crops)
+    for table, shape in (
+        (identities(), (40, 60)),
+        (identities(face_crop=np.full(3, 0.5, dtype=np.float32)), (20, 30)),
+        (identities(landmarks=points), (224, 224)),
+        (plain, (20, 10)),
+    ):
+        longer = table.extended(files, labels)
+        assert longer.files.tolist() == [*table.files.tolist(), *files.tolist()]
+        assert longer.labels.tolist() == [0, 0, 1, -1]
+        assert longer.part(0, image).shape[:2] == shape
+        assert longer.part(3, image).shape[:2] == (40, 60)

@@ -16,6 +16,7 @@ TRANSFORMS = {
     "detection": DetectionTransform,
     "fine_grained": ClassificationTransform,
     "face_attr": ClassificationTransform,
+    "face_embed": ClassificationTransform,
 }
 OWN = {
     "image_size",
@@ -29,6 +30,7 @@ OWN = {
 TASKS_OWN = {
     "fine_grained": {"ema_decay"},  # fewer steps an epoch than detection has
     "face_attr": {"ema_decay", "crop_min_area", "crop_max_aspect"},  # aligned faces lose less
+    "face_embed": {"ema_decay", "crop_min_area", "crop_max_aspect"},
 }
 
 

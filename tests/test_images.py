@@ -3,15 +3,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from mbapps import images
 from mbapps.images import (
+    FACE_TEMPLATE,
     GREY,
     IMAGE_SUFFIXES,
     BrokenImageError,
+    align_face,
     find_files,
     read_image,
     read_size,
@@ -254,3 +257,46 @@ def test_large_jpegs_are_decoded_at_a_part_of_their_size(tmp_path: Path) -> None
     assert difference.max() <= 4
     png = write_image(tmp_path / "large.png", np.ascontiguousarray(image))
     assert read_image(png, least_side=20).shape == image.shape  # only JPEG can
+
+
+def dots(points: np.ndarray, height: int = 300, width: int = 300) -> np.ndarray:
+    """A grey picture with a bright dot at each point, each in a colour of its own."""
+    image = np.full((height, width, 3), 60, dtype=np.uint8)
+    for number, (x, y) in enumerate(points.tolist()):
+        cv2.circle(image, (round(x), round(y)), 4, (255, 40 * number, 0), -1)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("degrees", "scale"), [(0, 1.0), (30, 1.3), (-75, 0.8), (180, 1.0), (20, 3.7), (50, 6.0)]
+)
+def test_a_turned_face_is_turned_back(degrees: float, scale: float) -> None:
+    turn = scale * np.exp(1j * np.radians(degrees))
+    rotate = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+    points = (FACE_TEMPLATE - 56) @ rotate.T + 180 * max(1.0, scale / 2)
+    side = round(360 * max(1.0, scale / 2))
+    aligned = align_face(dots(points, side, side), points.astype(np.float32), side=112)
+    assert aligned.shape == (112, 112, 3)
+    red = aligned[..., 0].astype(float)
+    for x, y in FACE_TEMPLATE:
+        ys, xs = np.mgrid[round(y) - 8 : round(y) + 9, round(x) - 8 : round(x) + 9]
+        light = red[ys, xs].clip(70) - 70
+        assert (light * xs).sum() / light.sum() == pytest.approx(x, abs=0.7)
+        assert (light * ys).sum() / light.sum() == pytest.approx(y, abs=0.7)
+
+
+def test_beyond_the_picture_a_face_is_mid_grey() -> None:
+    aligned = align_face(np.zeros((60, 60, 3), dtype=np.uint8), FACE_TEMPLATE + [40.0, 0.0])
+    assert aligned.shape == (224, 224, 3)
+    assert (aligned[:, 100:] == 127).all()
+    assert (aligned[:60, :30] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "points",
+    [np.ones((5, 2)), np.full((5, 2), np.nan), np.arange(8.0).reshape(4, 2)],
+    ids=["one", "nan", "four"],
+)
+def test_a_face_needs_five_points(points: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="a face is aligned by five different points, got"):
+        align_face(np.zeros((60, 60, 3), dtype=np.uint8), points)

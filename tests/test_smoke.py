@@ -17,6 +17,7 @@ SETS = {  # of each task the fixture of its data, and settings
     # else the mining leaves whole maps without a gradient
     "detection": ("tiny", "task.head.negative_ratio=1000"),
     "face_attr": ("tiny_faces",),
+    "face_embed": ("tiny_people", "task.head.triplet=1", "task.head.arcface=1"),
     "fine_grained": ("textures",),
 }
 

@@ -112,8 +112,8 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
 
 def _save_answers(folder: Path, task: str, metric: Any) -> Path:
     from mbapps.files import replacing
-    from mbapps.metrics.results import encode_results
     from mbapps.metrics.embeddings import write_embeddings
+    from mbapps.metrics.results import encode_results
 
     if task == "face_embed":
         once = dict(metric.rows)

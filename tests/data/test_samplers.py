@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mbapps.data.samplers import EpochSampler, repeats_by_class
+from mbapps.data.samplers import EpochSampler, IdentitySampler, repeats_by_class
 
 
 def presence(*images, num_classes=3):
@@ -89,3 +89,97 @@ def test_a_class_without_images_takes_no_part():
 def test_bad_settings(sampling, threshold, message):
     with pytest.raises(ValueError, match=message):
         repeats_by_class(sampling, presence([0]), threshold)
+
+
+def batches_of(labels, *, groups=4, each=3, epoch=0, rank=0, world_size=1):
+    """[batches, groups, each] rows."""
+    sampler = IdentitySampler(
+        np.array(labels), batch_size=groups * each, images_per_person=each, seed=7, rank=rank, world_size=world_size,
+    )  # fmt: skip
+    sampler.set_epoch(epoch)
+    pairs = list(sampler)
+    assert len(pairs) == len(sampler)
+    assert {one for one, _ in pairs} == {epoch}
+    return np.array([row for _, row in pairs]).reshape(-1, groups, each)
+
+
+def people(*counts):
+    return np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        people(*[3] * 8),
+        people(*range(2, 30)),
+        people(2, 2, 2, 2),
+        people(80, *[4] * 40),
+        np.concatenate([people(*[5] * 9), np.arange(100, 140)]),  # and people with one picture
+        np.concatenate([people(*[5] * 9), np.full(50, -1)]),  # and pictures of nobody known
+    ],
+)
+def test_batches_of_people(labels):
+    partners = np.array([np.count_nonzero(labels == label) if label >= 0 else 1 for label in labels])
+    for epoch in range(3):
+        batches = batches_of(labels, epoch=epoch)
+        assert set(batches.reshape(-1)) == set(range(len(labels)))  # all are read
+        loose = np.count_nonzero(partners < 2)
+        assert batches.size <= 3 * (sum(-(-n // 3) for n in np.unique(labels[partners > 1], return_counts=True)[1])
+                                    + -(-loose // 3) + 3)  # and few twice  # fmt: skip
+        shares = []
+        for batch in batches:
+            whole = [group for group in batch if (partners[group] > 1).all()]
+            mixed = [group for group in batch if (partners[group] < 2).all()]
+            assert len(whole) + len(mixed) == 4
+            names = [labels[group[0]] for group in whole]
+            assert len(set(names)) == len(names)
+            for group in whole:
+                assert (labels[group] == labels[group[0]]).all()
+                assert len(set(group)) == min(3, partners[group[0]])
+            shares.append(len(mixed))
+        assert max(shares) - min(shares) <= 1  # spread over the batches
+
+
+def test_a_person_with_most_pictures_does_not_fill_the_batches():
+    labels = people(400, *[3] * 6)
+    batches = batches_of(labels)
+    for batch in batches:
+        assert len({labels[group[0]] for group in batch}) == 4
+    seen = {row for epoch in range(200) for row in batches_of(labels, epoch=epoch).reshape(-1)}
+    assert len(seen) > 0.95 * len(labels)  # in time all are read
+
+
+def test_few_people_are_repeated_in_a_batch():
+    labels = people(9, 7)
+    batches = batches_of(labels)
+    assert set(batches.reshape(-1)) == set(range(16))
+    assert all(len({labels[group[0]] for group in batch}) == 2 for batch in batches)
+
+
+def test_pictures_of_nobody_known_alone():
+    batches = batches_of(np.full(50, -1))
+    assert set(batches.reshape(-1)) == set(range(50))
+    assert batches.shape == (5, 4, 3)
+
+
+def test_an_epoch_of_people_is_reproducible_and_shared():
+    labels = people(*range(2, 40))
+    first, second = (batches_of(labels, epoch=1) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, batches_of(labels, epoch=2)[: len(first)])
+    parts = [batches_of(labels, rank=rank, world_size=3) for rank in range(3)]
+    assert len({part.shape for part in parts}) == 1
+    assert set(np.concatenate(parts).reshape(-1)) == set(range(len(labels)))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "each", "message"),
+    [
+        (10, 4, r"data\.batch_size=10 must be a multiple of data\.images_per_person=4, twice at least"),
+        (4, 4, r"data\.batch_size=4 must be a multiple"),
+        (8, 1, r"data\.images_per_person must be >= 2, or null for none, got 1"),
+    ],
+)
+def test_batches_that_hold_no_people(batch_size, each, message):
+    with pytest.raises(ValueError, match=message):
+        IdentitySampler(people(4, 4), batch_size=batch_size, images_per_person=each, seed=0)

@@ -13,7 +13,7 @@ import torch
 from class_files import CLASSES, break_file, write_classes, write_images
 from torch import Tensor
 
-from mbapps.batches import UNKNOWN, ClassificationBatch, LabelTable
+from mbapps.batches import UNKNOWN, ClassificationBatch, IdentityTable, LabelTable
 from mbapps.data.image_folder import read_image_folder
 from mbapps.data.labelled import LabelledCollate
 from mbapps.data.students import STILL, StudentDataset, add_unlabeled, moving_parts
@@ -138,6 +138,22 @@ def test_unlabeled_images_join_the_labelled(table: LabelTable, tmp_path: Path) -
     dataset = students(cropped, None, tmp_path / "cache")
     assert dataset[0, 0].sample.size == (28, 29)
     assert dataset[0, len(table)].sample.size == (40, 48)
+
+
+def test_unlabeled_faces_are_taken_whole(table: LabelTable, tmp_path: Path) -> None:
+    write_images(tmp_path / "more", 2, seed=50)
+    shutil.copy(table.folder / table.files[1], tmp_path / "more" / "copy.png")
+    faces = IdentityTable(
+        table.folder, table.files, table.labels, table.class_names,
+        face_crop=np.full(len(table), 0.5, dtype=np.float32),
+    )  # fmt: skip
+    joined, left_out = add_unlabeled(faces, tmp_path / "more", keep=True, known=[faces])
+    assert left_out == 1  # told by the file, not by the part that counts
+    dataset = students(joined, None, tmp_path / "cache")
+    assert dataset[0, 0].sample.size == (20, 24)
+    assert dataset[0, len(table)].sample.size == (40, 48)
+    alone, _ = add_unlabeled(faces, tmp_path / "more", keep=False, known=[faces])
+    assert students(alone, None, None)[0, 0].sample.size == (40, 48)
 
 
 def test_images_that_are_measured_on_are_no_unlabeled_ones(table: LabelTable, tmp_path: Path) -> None:
