@@ -64,14 +64,6 @@ class Teacher:
             answers: Tensor = self.network(views)[self.task][self.output]
         return answers if self.order is None else answers[:, self.order]
 
-    def width(self) -> int:
-        """K: of the classes, or else of a view without content."""
-        import torch
-
-        if self.order is not None:
-            return len(self.order)
-        return int(self(torch.zeros(1, 3, self.image_size, self.image_size, dtype=torch.uint8)).shape[1])
-
     def digest(self) -> str:
         """Tell this teacher from every other: of its weights, and of how it was built."""
         digest = hashlib.blake2b(json.dumps(self.settings, sort_keys=True).encode(), digest_size=16)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .tasks.lessons import Lessons
 
 
+ANSWERS = 1024  # of the teacher, by which a wider one is reduced
+ASKED = 32  # images at a time
+
+
 def teach(cfg: DictConfig, folder: Path, data: DataModule) -> tuple[Lessons, list[str]]:
     """Find or train the teacher, and give `data` its lessons.
 
@@ -47,7 +51,6 @@ def teach(cfg: DictConfig, folder: Path, data: DataModule) -> tuple[Lessons, lis
     table, notes = _student_images(cfg, data)  # before hours of training: it may be empty
     teacher, said = find_teacher(cfg, folder, data)
     notes += said
-    lessons.width = teacher.width()
     if teacher.central_crop != data.central_crop:
         notes.append(
             f"the teacher was made to see {teacher.central_crop:.3g} of each side; it sees {data.central_crop:.3g}, as "
@@ -130,6 +133,26 @@ def _give_lessons(cfg: DictConfig, data: Any, table: Any, teacher: Teacher, less
         *left_out,
         f"the teacher's outputs for {names} are in {cache.folder}: {after - before} new, {before} kept before",
     ]
+
+
+def first_answers(data: Any, lessons: Lessons) -> Tensor:
+    """What the teacher says of some images to learn from, evenly spread: [N, K], before training starts."""
+    import numpy as np
+    import torch
+
+    student = data.lessons
+    rows = np.unique(np.linspace(0, len(student) - 1, ANSWERS).astype(int)).tolist()
+    if student.outputs is not None:
+        return torch.from_numpy(np.stack([student.outputs[row, 0] for row in rows])).float()
+    found = []
+    for start in range(0, len(rows), ASKED):
+        samples = [student[0, row] for row in rows[start : start + ASKED]]
+        views = student.collate(samples).views
+        if len(views):
+            found.append(lessons.teacher(views).float().cpu())  # type: ignore[misc]
+    if not found:
+        raise ValueError("none of the images to learn from can be read")
+    return torch.cat(found)
 
 
 def _as_in_training(cfg: DictConfig, teacher: Teacher) -> Callable[[Tensor], Tensor]:

@@ -18,11 +18,33 @@ from mbapps.predictions import Embedding
 POOLS = ("avg", "gdc", "flatten")
 
 
+class Reduction(nn.Module):
+    """Teacher's embeddings [B, E] -> [B, D] of length 1: their place about the mean, on the axes they vary most on.
+
+    Args:
+        answers: [N, E], by which mean and axes are found; where they have fewer axes than D the rest is 0.
+        dim: D.
+    """
+
+    mean: Tensor
+    axes: Tensor
+
+    def __init__(self, answers: Tensor, dim: int):
+        super().__init__()
+        mean = answers.mean(dim=0)
+        axes = torch.linalg.svd(answers - mean, full_matrices=False).Vh[:dim]  # [up to D, E]
+        self.register_buffer("mean", mean)
+        self.register_buffer("axes", F.pad(axes, (0, 0, 0, dim - len(axes))))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        return F.normalize((embeddings - self.mean) @ self.axes.T)
+
+
 class FaceEmbedHead(nn.Module):
     """Feature maps -> {"embeddings": [B, D] of length 1}.
 
     c5 is pooled, a linear layer and a batch norm give D numbers, and these are scaled to length 1. What only
-    training needs, a prototype of each person and a map to the teacher's width, is not shipped.
+    training needs, a prototype of each person and the axes of the teacher, is not shipped.
 
     Args:
         body: asked for the width of c5; not kept.
@@ -83,7 +105,7 @@ class FaceEmbedHead(nn.Module):
             self.pool = nn.Sequential(
                 nn.Conv2d(channels, channels, side, groups=channels, bias=False), nn.BatchNorm2d(channels)
             )
-            nn.init.constant_(self.pool[0].weight, 1 / side**2)  # it starts as the average
+            nn.init.constant_(next(self.pool.parameters()), 1 / side**2)  # it starts as the average
         if pool == "flatten":
             self.pool = nn.Identity()
         width = channels * (side**2 if pool == "flatten" else 1)
@@ -92,7 +114,8 @@ class FaceEmbedHead(nn.Module):
             self.project = nn.Sequential(nn.Linear(width, dim, bias=False), nn.BatchNorm1d(dim))
             width = dim
         self.dim = width
-        self.prototypes = self.bridge = None
+        self.prototypes: nn.Parameter | None = None
+        self.reduction: Reduction | None = None
         if self.class_names and (cosface or arcface):
             self.prototypes = nn.Parameter(torch.randn(len(self.class_names), width) * 0.01)
 
@@ -100,23 +123,28 @@ class FaceEmbedHead(nn.Module):
         pooled = self.pool(features["c5"]).flatten(1)  # [B, C], or [B, C * side^2] of "flatten"
         return {"embeddings": F.normalize(self.project(pooled).float())}
 
-    def learn_from(self, width: int, *, labels: bool) -> str:
-        """Get ready for a teacher of some width before training, with or without the labels; say what is done.
+    def learn_from(self, answers: Tensor, *, labels: bool) -> str:
+        """Get ready for a teacher before training, with or without the labels; say what is done.
 
-        A linear map, learned along with the rest, leads from this head's width to another of the teacher's. It
-        starts as a rotation, which keeps all similarities.
+        A teacher of another width than D is emulated on the principal axes of its answers, about their mean. A map
+        that learns along with the student instead reaches a smaller loss, by stretching what the student finds
+        easy, and embeddings whose similarities mean less.
+
+        Args:
+            answers: [N, E] of the teacher, for some images to learn from.
+            labels: whether the labels have a part in the loss.
         """
         if not labels:
             self.prototypes = None  # else their gradients would be waited for
+        width = answers.shape[1]
         if width == self.dim:
             return f"the student emulates the teacher's {width} numbers"
-        self.bridge = nn.Linear(self.dim, width)
-        nn.init.orthogonal_(self.bridge.weight)
-        return f"a linear map leads from the student's {self.dim} numbers to the teacher's {width}; it is not shipped"
+        self.reduction = Reduction(answers, self.dim)
+        return f"the student emulates the teacher's {width} numbers on their {self.dim} principal axes"
 
     def strip(self) -> None:
         """Leave behind what only training needs, and the names of the people."""
-        self.prototypes = self.bridge = None
+        self.prototypes = self.reduction = None
         self.class_names = ()
 
     def loss(self, outputs: dict[str, Tensor], batch: ClassificationBatch) -> dict[str, Tensor]:
@@ -149,14 +177,12 @@ class FaceEmbedHead(nn.Module):
 
         Args:
             outputs: of this head, for B images.
-            teacher_embeddings: [B, E] of length 1; other widths than D are bridged, after `learn_from`.
+            teacher_embeddings: [B, E] of length 1; other widths than D are reduced, after `learn_from`.
 
         Source: Howard et al., MobileNets (2017), section 4.7.
         """
-        embeddings = outputs["embeddings"]
-        return squared_difference(
-            embeddings if self.bridge is None else self.bridge(embeddings), teacher_embeddings
-        )
+        wanted = teacher_embeddings.float()
+        return squared_difference(outputs["embeddings"], self.reduction(wanted) if self.reduction else wanted)
 
     def mirror(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Raw outputs of images flipped left to right are what they say of the images as they were."""

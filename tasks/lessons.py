@@ -15,19 +15,15 @@ class Lessons:
 
     Args:
         label_weight: of the label loss beside it, >= 0; images without labels have no part in that.
-        width: K, how many numbers the teacher answers with.
         teacher: uint8 views [B, 3, T, T] -> outputs [B, K], asked where a batch brings none.
 
     Source: Howard et al., MobileNets (2017), section 4.5: the teacher's outputs instead of the labels.
     """
 
-    def __init__(
-        self, label_weight: float = 0.0, width: int = 0, teacher: Callable[[Tensor], Tensor] | None = None
-    ):
+    def __init__(self, label_weight: float = 0.0, teacher: Callable[[Tensor], Tensor] | None = None):
         if label_weight < 0:
             raise ValueError(f"distill.labels must be >= 0, got {label_weight}")
         self.label_weight = label_weight
-        self.width = width
         self.teacher = teacher
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Lessons:

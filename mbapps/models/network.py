@@ -36,9 +36,9 @@ class Network(nn.Module):
 
     def strip(self) -> None:
         """Leave behind, in place, what heads have for training alone."""
-        for head in self.heads.values():
-            if hasattr(head, "strip"):
-                head.strip()
+        for name in self.heads:
+            if hasattr(self.head(name), "strip"):
+                self.head(name).strip()
 
     def answer(self, images: Tensor, name: str, *, flip: bool = False) -> dict[str, Tensor]:
         """Raw outputs of one head; with `flip`, the mean of those for the images and for their mirror images."""

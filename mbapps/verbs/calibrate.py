@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from mbapps.verbs.eval import collect, print_problems
@@ -51,16 +52,24 @@ def run(cfg: DictConfig) -> None:
 
 def _choose(bundle: Any, metric: Any, far: float | None) -> dict[str, Any]:
     """Change the facts of the only head; give what was chosen, for the table."""
+    from mbapps.metrics.operating import threshold_at_far
+
     head, facts = bundle.network.head(bundle.head_name), bundle.head_facts
     if far is not None:
-        found = metric.threshold_at_far(float(far))
+        found = threshold_at_far(metric.all_pairs(), float(far), metric.resamples)
         facts["verification"] = {
             "similarity": found.threshold, "similarity_low": found.threshold_low,
             "similarity_high": found.threshold_high, "far": found.far, "tar": found.tar, "tar_low": found.tar_low,
             "tar_high": found.tar_high, "genuine_pairs": found.genuine_pairs,
             "impostor_pairs": found.impostor_pairs, "chosen": f"a false accept rate of {found.far:g}",
         }  # fmt: skip
-        return {key: value for key, value in facts["verification"].items() if key != "chosen"}
+        kept = {
+            key: value
+            for key, value in facts["verification"].items()
+            if isinstance(value, str) or math.isfinite(value)  # an interval may be unknown; JSON knows no NaN
+        }
+        facts["verification"] = kept
+        return {key: value for key, value in kept.items() if key != "chosen"}
     numbers: dict[str, Any] = {}
     if hasattr(head, "calibrate"):
         head.calibrate(metric)

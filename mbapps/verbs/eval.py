@@ -93,8 +93,7 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     data = app.build_data(cfg, bundle, cfg.split)
     print_problems(data.problems())
     task = app.build_task(cfg, bundle.network)
-    own = (bundle.head_facts.get("verification") or {}).get("similarity")
-    thresholds, chosen = bundle.head_facts["thresholds"] or own or 0.5, OWN
+    thresholds, chosen = _own_thresholds(bundle.head_facts, app.task_name()), OWN
     if cfg.score_thresh is not None:
         thresholds, chosen = cfg.score_thresh, f"score_thresh={cfg.score_thresh}"
     metric = measure(cfg, folder, task, data, cfg.split, thresholds)
@@ -110,7 +109,16 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     return Scored(metric, numbers, data, thresholds, chosen, subtitle, context, paths)
 
 
+def _own_thresholds(head: Mapping[str, Any], task: str) -> Any:
+    """Those of the classes, or the similarity of an embedding; None leaves that to the best accuracy."""
+    if task == "face_embed":
+        return (head.get("verification") or {}).get("similarity")
+    return head["thresholds"] or 0.5
+
+
 def _save_answers(folder: Path, task: str, metric: Any) -> Path:
+    import numpy as np
+
     from mbapps.files import replacing
     from mbapps.metrics.embeddings import write_embeddings
     from mbapps.metrics.results import encode_results
@@ -118,7 +126,7 @@ def _save_answers(folder: Path, task: str, metric: Any) -> Path:
     if task == "face_embed":
         once = dict(metric.rows)
         files = [str(metric.truth.files[row]) for row in once]
-        return write_embeddings(folder / "embeddings.npz", files, list(once.values()))
+        return write_embeddings(folder / "embeddings.npz", files, np.stack(list(once.values())))
     path = folder / "coco_results.json"
     with replacing(path) as temporary:
         temporary.write_bytes(encode_results(metric.truth, metric.rows))
@@ -133,17 +141,16 @@ def score_embeddings(cfg: DictConfig) -> Scored:
 
     data: Any = app.build(cfg.data, image_size=app.image_size(cfg), split=cfg.split)
     truth = data.truth(cfg.split)
-    rows, vectors, problems = read_embeddings(cfg.predictions, truth)
-    print_problems({**data.problems(), **problems})
+    read = read_embeddings(cfg.predictions, truth)
+    print_problems({**data.problems(), **read.problems})
     metric = app.build(cfg.task.metric)(truth)
-    metric.update(rows, [Embedding(vector) for vector in vectors])
-    numbers = {**metric.compute(), **metric.conclude()}
-    chosen = "the threshold of best accuracy on these very pairs"
-    counts = {reason: len(places) for reason, places in problems.items()}
+    metric.update(read.rows.tolist(), [Embedding(vector) for vector in read.vectors])
+    numbers = {**metric.compute(), **metric.conclude(cfg.score_thresh)}
+    chosen = f"score_thresh={cfg.score_thresh}" if cfg.score_thresh is not None else OWN
+    counts = {reason: len(places) for reason, places in read.problems.items()}
     context = {"data": data.lineage(), "predictions": str(cfg.predictions), "problems": counts}
     subtitle = f"{cfg.predictions} on the {cfg.split} split of {data.root}"
-    threshold = cfg.score_thresh if cfg.score_thresh is not None else metric.best_accuracy_threshold()
-    return Scored(metric, numbers, data, threshold, chosen, subtitle, context)
+    return Scored(metric, numbers, data, cfg.score_thresh, chosen, subtitle, context)
 
 
 def score_file(cfg: DictConfig) -> Scored:

@@ -48,9 +48,11 @@ def run(cfg: DictConfig) -> None:
         )
     network, notes = build_network(cfg, data.class_names)
     notes += [*_unfold(network, data), *lesson_notes]
-    (head,) = network.heads.values()
+    head = network.head(app.task_name())
     if lessons and hasattr(head, "learn_from"):
-        notes.append(head.learn_from(lessons.width, labels=lessons.label_weight > 0))
+        from mbapps.teaching import first_answers
+
+        notes.append(head.learn_from(first_answers(data, lessons), labels=lessons.label_weight > 0))
     task = app.build_task(cfg, network)
     task.lessons = lessons
     task.make_metric(

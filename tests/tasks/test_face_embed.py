@@ -93,21 +93,34 @@ def test_nothing_to_learn_by(body: MobileNetV1) -> None:
         head.loss(head(body(one.images)), one)
 
 
-def test_the_map_to_the_teachers_width_starts_as_a_rotation(body: MobileNetV1) -> None:
+def test_a_wider_teacher_is_emulated_on_its_principal_axes(body: MobileNetV1) -> None:
+    torch.manual_seed(0)
     head = FaceEmbedHead(body, PEOPLE, 64, dim=16)
-    assert "leads from the student's 16 numbers to the teacher's 40" in head.learn_from(40, labels=False)
+    plane = torch.linalg.qr(torch.randn(40, 16)).Q
+    theirs = F.normalize(torch.randn(200, 16)) @ plane.T * 0.5 + torch.randn(40)  # 16 axes about a mean
+    assert "the teacher's 40 numbers on their 16 principal axes" in head.learn_from(theirs, labels=False)
     assert head.prototypes is None
-    ours = F.normalize(torch.randn(6, 16))
-    theirs = ours @ head.bridge.weight.T
-    torch.testing.assert_close(theirs @ theirs.T, ours @ ours.T, atol=1e-5, rtol=0)
-    theirs = theirs + head.bridge.bias
+    ours = head.reduction(theirs)
+    away = F.normalize(theirs - theirs.mean(dim=0))
+    torch.testing.assert_close(ours @ ours.T, away @ away.T, atol=1e-4, rtol=0)
     assert head.distill_loss({"embeddings": ours}, theirs).item() == pytest.approx(0, abs=1e-6)
+    assert head.distill_loss({"embeddings": ours.flip(0)}, theirs).item() > 1
+
+
+@pytest.mark.parametrize(("count", "width"), [(3, 40), (50, 8)])
+def test_a_teacher_of_few_answers_or_fewer_numbers(body: MobileNetV1, count: int, width: int) -> None:
+    head = FaceEmbedHead(body, PEOPLE, 64, dim=16)
+    head.learn_from(torch.randn(count, width), labels=True)
+    assert head.prototypes is not None
+    ours = head.reduction(torch.randn(4, width))
+    assert ours.shape == (4, 16)
+    torch.testing.assert_close(ours.norm(dim=1), torch.ones(4))
 
 
 def test_a_teacher_of_the_same_width_needs_no_map(body: MobileNetV1) -> None:
     head = FaceEmbedHead(body, PEOPLE, 64, dim=16)
-    assert head.learn_from(16, labels=True) == "the student emulates the teacher's 16 numbers"
-    assert head.bridge is None
+    assert head.learn_from(torch.randn(5, 16), labels=True) == "the student emulates the teacher's 16 numbers"
+    assert head.reduction is None
     assert head.prototypes is not None
     ours, theirs = torch.eye(16)[:2], torch.eye(16)[[0, 2]]
     assert head.distill_loss({"embeddings": ours}, theirs).item() == pytest.approx(1.0)
@@ -115,7 +128,7 @@ def test_a_teacher_of_the_same_width_needs_no_map(body: MobileNetV1) -> None:
 
 def test_a_model_folder_holds_neither_people_nor_maps(body: MobileNetV1, tmp_path) -> None:  # noqa: ANN001
     head = FaceEmbedHead(body, PEOPLE, 64, dim=16)
-    head.learn_from(40, labels=True)
+    head.learn_from(torch.randn(50, 40), labels=True)
     network = Network(body, {"face_embed": head}).eval()
     images = batch([0, 1]).images
     before = network(images)["face_embed"]["embeddings"]
