@@ -36,7 +36,16 @@ def read(path: Path) -> dict[str, object]:
 
 def test_training_leaves_numbers_a_report_and_a_card(trained: Path) -> None:
     numbers = read(trained / "results.json")
-    wanted = {"accuracy", "accuracy_se", "accuracy_low", "auc", "eer", "all_pairs_auc", "rank1", "val_all_pairs_auc"}
+    wanted = {
+        "accuracy",
+        "accuracy_se",
+        "accuracy_low",
+        "auc",
+        "eer",
+        "all_pairs_auc",
+        "rank1",
+        "val_all_pairs_auc",
+    }
     assert wanted <= set(numbers)
     assert 0 <= numbers["accuracy"] <= 1  # type: ignore[operator]
     page = (trained / "report.html").read_text(encoding="utf-8")
@@ -64,7 +73,8 @@ def test_a_file_of_embeddings_is_scored_as_its_model_was(trained: Path, tiny_peo
     numbers = read(measured / "results.json")
     assert numbers["accuracy"] == pytest.approx(read(trained / "results.json")["accuracy"])
     scored = read(
-        cli("eval", *WORDS, f"data.root={tiny_people}", f"predictions={measured / 'embeddings.npz'}") / "results.json"
+        cli("eval", *WORDS, f"data.root={tiny_people}", f"predictions={measured / 'embeddings.npz'}")
+        / "results.json"
     )
     for name in ("accuracy", "accuracy_se", "auc", "all_pairs_auc", "rank1"):
         assert scored[name] == pytest.approx(numbers[name])  # type: ignore[arg-type]
@@ -75,7 +85,12 @@ def test_a_student_emulates_wider_embeddings(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("MBAPPS_DATA", str(tmp_path / "home"))
-    words = [*WORDS, f"data.root={tiny_people}", f"distill.teacher={trained / 'model'}", "trainer.max_epochs=1"]
+    words = [
+        *WORDS,
+        f"data.root={tiny_people}",
+        f"distill.teacher={trained / 'model'}",
+        "trainer.max_epochs=1",
+    ]
     folder = cli("train", *words, "task.head.dim=32", "task.head.cosface=0")
     said = capsys.readouterr().out
     assert "a linear map leads from the student's 32 numbers to the teacher's 128" in said
@@ -90,7 +105,13 @@ def test_a_student_emulates_wider_embeddings(
 
 
 def test_training_goes_on_from_an_embedding(trained: Path, tiny_people: Path, cli: Cli, capsys) -> None:  # noqa: ANN001
-    cli("train", *WORDS, f"data.root={tiny_people}", f"backbone.weights={trained / 'model'}", "trainer.max_epochs=1")
+    cli(
+        "train",
+        *WORDS,
+        f"data.root={tiny_people}",
+        f"backbone.weights={trained / 'model'}",
+        "trainer.max_epochs=1",
+    )
     assert "the face_embed head is loaded too" in capsys.readouterr().out
 
 
