@@ -191,7 +191,7 @@ def _build_logger(name: Any, logger: DictConfig, folder: Path) -> Any:
 
 
 def open_bundle(cfg: DictConfig, model: str | Path | None = None) -> Bundle:
-    """Open the model folder that the user named, or `model`, on the device of cfg.device, if there is one."""
+    """Open the model folder that the user named, or `model`, on the device of cfg.device, if the verb has one."""
     from .deploy.bundle import Bundle, pick_device
 
     device = pick_device(cfg.device) if "device" in cfg else "cpu"

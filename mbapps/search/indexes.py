@@ -32,8 +32,11 @@ def load_faiss() -> Any:
     Raises:
         ImportError: it is not installed.
     """
+    import logging
+
     import torch  # noqa: F401
 
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which processor it was built for
     try:
         import faiss
     except ImportError as error:

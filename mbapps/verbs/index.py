@@ -27,7 +27,8 @@ def run(cfg: DictConfig) -> None:
     from mbapps import app
     from mbapps.report import print_table, run_context, write_results
     from mbapps.search.folder import META
-    from mbapps.search.gallery import Gallery, merge
+    from mbapps.search.gallery import Gallery
+    from mbapps.search.merge import merge
 
     started = time.perf_counter()
     check(cfg)

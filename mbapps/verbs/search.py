@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbapps.verbs.index import SHOWN_BROKEN, open_embedder
+from mbapps.verbs.index import SHOWN_BROKEN, find_images, open_embedder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,7 +23,7 @@ def run(cfg: DictConfig) -> None:
     """Print a table, write search.json and contact_sheet.jpg."""
     from mbapps import app
     from mbapps.files import write_text
-    from mbapps.images import IMAGE_SUFFIXES, find_files, write_image
+    from mbapps.images import write_image
     from mbapps.report import print_columns, print_table, run_context, write_results
     from mbapps.search.gallery import Gallery
     from mbapps.sheet import draw_sheet
@@ -36,11 +36,11 @@ def run(cfg: DictConfig) -> None:
     gallery = Gallery.open(cfg.gallery)
     if not len(gallery):
         raise ValueError(f"the gallery at {cfg.gallery} is empty; mbapps index adds images to it")
-    files = find_files(cfg.source, IMAGE_SUFFIXES, "images")
+    files = find_images(cfg.source)
     embedder = open_embedder(cfg, gallery)
     gallery.expect(embedder.model)
     threshold = (embedder.facts.get("verification") or {}).get("similarity")
-    probes, broken = ask(gallery, embedder, files, cfg.top_k, cfg.batch_size, threshold)
+    probes, broken = ask(gallery, embedder, list(files.values()), cfg.top_k, cfg.batch_size, threshold)
     if not probes:
         raise ValueError(
             f"none of the {len(files)} files of source={cfg.source} can be read: {next(iter(broken.values()))}"
@@ -51,8 +51,9 @@ def run(cfg: DictConfig) -> None:
     }  # fmt: skip
     written = write_text(folder / "search.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     sheet = write_image(folder / "contact_sheet.jpg", draw_sheet(probes))
+    shown = {str(file): name for name, file in files.items()}
     rows = [
-        [Path(file).name if hit["rank"] == 1 else "", str(hit["rank"]), hit["id"],
+        [shown[file] if hit["rank"] == 1 else "", str(hit["rank"]), hit["id"],
          f"{SAME if hit['same'] else ''} {hit['similarity']:.3f}", str(hit.get("person", ""))]
         for file, hits in list(probes.items())[:SHOWN_PROBES]
         for hit in hits

@@ -14,7 +14,7 @@ from torch import nn
 
 import mbapps
 from mbapps.deploy import bundle as module
-from mbapps.deploy.bundle import Bundle, describe, pick_device, save_bundle
+from mbapps.deploy.bundle import Bundle, describe, fingerprint, pick_device, save_bundle, save_facts
 from mbapps.images import BrokenImageError
 from mbapps.models.mobilenet import MobileNetV1, initialise
 from mbapps.models.network import Network
@@ -231,6 +231,27 @@ def test_saving_replaces_a_folder_at_once(network: Network, folder: Path) -> Non
     save_bundle(folder, network, json.loads((folder / "model.json").read_text(encoding="utf-8")))
     assert not (folder / "stray.txt").exists()
     assert mbapps.load(folder).head_facts["class_names"] == list(NAMES)
+
+
+def test_a_fingerprint_follows_what_changes_answers(network: Network, folder: Path, tmp_path: Path) -> None:
+    known = fingerprint(folder)
+    facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    (head,) = facts["heads"].values()
+    head["metrics"] = {"AP": 0.5}
+    save_facts(folder, facts)
+    assert fingerprint(folder) == known
+    head["image_size"] += 32
+    save_facts(folder, facts)
+    assert fingerprint(folder) != known
+    with torch.no_grad():
+        next(network.parameters()).add_(1e-6)
+    names = list(network.heads)
+    other = save_bundle(
+        tmp_path / "other", network, describe(network, {name: {} for name in names}, lineage={})
+    )
+    assert fingerprint(other) != known
+    with pytest.raises(FileNotFoundError, match="no model folder at"):
+        fingerprint(tmp_path / "nothing")
 
 
 def test_devices() -> None:

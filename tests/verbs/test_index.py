@@ -320,5 +320,7 @@ def test_two_processes_make_the_gallery_of_one(model: Path, people: Path, tmp_pa
         line = [*command(*words, f"gallery={gallery}", *more), f"out={tmp_path / f'run_{gallery.name}'}"]
         shown = subprocess.run(line, capture_output=True, text=True, check=False)
         assert shown.returncode == 0, shown.stderr[-3000:]
-    assert same(one, two)
+    opened, both = Gallery.open(one), Gallery.open(two)
+    assert both.ids.plain() == opened.ids.plain()
+    np.testing.assert_allclose(both.vectors(), opened.vectors(), atol=1e-5)  # other threads, other rounding
     assert not list(tmp_path.glob("*.shards"))
