@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mbapps.columns import open_columns, write_columns
 from mbapps.files import replacing
 
-from .indexes import KINDS, is_kind, load_faiss
+from .indexes import KINDS, is_kind, load_faiss, read_index
 
 FORMAT = 1  # of meta.json; a newer one is refused
 INDEX, METADATA, META = "index.faiss", "metadata.safetensors", "meta.json"
@@ -55,7 +55,7 @@ def write_folder(
 
 
 def read_folder(folder: Path, *, verify: bool) -> tuple[dict[str, Any], Any, Mapping[str, NDArray[Any]]]:
-    """Give meta, index and arrays of a gallery; the arrays are mapped, the index is read.
+    """Give meta, index and arrays of a gallery; arrays and index are mapped.
 
     Raises:
         FileNotFoundError: there is none.
@@ -69,7 +69,7 @@ def read_folder(folder: Path, *, verify: bool) -> tuple[dict[str, Any], Any, Map
     if not meta["count"]:
         return meta, None, arrays
     try:
-        index = load_faiss().read_index(str(folder / INDEX))
+        index = read_index(meta["kind"], str(folder / INDEX))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{folder / INDEX} is damaged ({reason}); {AGAIN}") from error
