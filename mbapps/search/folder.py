@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 from mbapps.columns import open_columns, write_columns
 from mbapps.files import replacing
 
-from .indexes import KINDS, is_kind, load_faiss
+from .indexes import KINDS, is_kind, load_faiss, read_index
 
 FORMAT = 1  # of meta.json; a newer one is refused
 INDEX, METADATA, META = "index.faiss", "metadata.safetensors", "meta.json"
 BLOCK = 16 << 20  # bytes that have a checksum of their own: several threads share the work of a large file
+PIECE = 256 << 10  # bytes that are read at a time: they stay in the processor's cache
 AGAIN = "build the gallery again, or bring back a copy of it"
 
 
@@ -55,7 +57,7 @@ def write_folder(
 
 
 def read_folder(folder: Path, *, verify: bool) -> tuple[dict[str, Any], Any, Mapping[str, NDArray[Any]]]:
-    """Give meta, index and arrays of a gallery; the arrays are mapped, the index is read.
+    """Give meta, index and arrays of a gallery; arrays and index are mapped.
 
     Raises:
         FileNotFoundError: there is none.
@@ -69,7 +71,7 @@ def read_folder(folder: Path, *, verify: bool) -> tuple[dict[str, Any], Any, Map
     if not meta["count"]:
         return meta, None, arrays
     try:
-        index = load_faiss().read_index(str(folder / INDEX))
+        index = read_index(meta["kind"], str(folder / INDEX))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{folder / INDEX} is damaged ({reason}); {AGAIN}") from error
@@ -120,15 +122,18 @@ def _check(meta: Mapping[str, Any]) -> None:
 def checksum(path: Path) -> dict[str, Any]:
     """Size, and the hash of the hashes of its blocks."""
     size = path.stat().st_size
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         hashes = pool.map(partial(_block, path), range(0, size, BLOCK))
         return {"size": size, "sha256": hashlib.sha256(b"".join(hashes)).hexdigest()}
 
 
 def _block(path: Path, start: int) -> bytes:
-    with path.open("rb") as file:
+    digest, piece = hashlib.sha256(), memoryview(bytearray(PIECE))
+    with path.open("rb", buffering=0) as file:
         file.seek(start)
-        return hashlib.sha256(file.read(BLOCK)).digest()
+        for _ in range(BLOCK // PIECE):
+            digest.update(piece[: file.readinto(piece)])  # type: ignore[attr-defined]
+    return digest.digest()
 
 
 def check_file(path: Path, known: Mapping[str, Any], *, verify: bool) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .checks import ModelId, check_new, check_vectors, some
 from .folder import INDEX, METADATA, read_folder, write_folder
-from .indexes import KINDS, build_index, choose_kind, search_index, vectors_of
+from .indexes import KINDS, build_index, choose_kind, own_index, search_index, vectors_of
 from .texts import Column, Texts, as_column, from_arrays, holds, join, to_arrays
 
 MAX_TOMBSTONES = 0.2  # of HNSW's rows: beyond it a search walks over many rows for nothing
@@ -60,6 +60,7 @@ class Gallery:
         self.ids = Texts.pack([])
         self.columns: dict[str, Column] = {}
         self._index: Any = None  # None without rows
+        self._mapped = False  # then the index must not be changed
         self._labels = np.empty(0, dtype=np.int64)  # [N] ascending: the index's number of each row
         self._row_of: dict[str, int] | None = None  # made when it is needed: opening must not take a loop
 
@@ -115,7 +116,7 @@ class Gallery:
                 raise TypeError("ids must be texts")
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder / METADATA} does not belong to this gallery: {error}") from error
-        gallery.ids, gallery._index, gallery._labels = ids, index, labels
+        gallery.ids, gallery._index, gallery._labels, gallery._mapped = ids, index, labels, True
         gallery.columns = {name.removeprefix("column/"): column for name, column in columns.items()}
         return gallery
 
@@ -187,9 +188,9 @@ class Gallery:
             first = self._index.ntotal if self.kind != "ivfpq" else int(self._labels[-1]) + 1
             labels = np.arange(first, first + len(added))
             if self.kind == "ivfpq":
-                self._index.add_with_ids(vectors, labels)
+                self._own().add_with_ids(vectors, labels)
             else:
-                self._index.add(vectors)
+                self._own().add(vectors)
             self._labels = np.concatenate([self._labels, labels])
         before = len(self.ids)
         self.ids = join([self.ids, added]) if before else added  # type: ignore[assignment]
@@ -212,7 +213,7 @@ class Gallery:
         if not len(kept):
             self._index = None
         elif self.kind != "hnsw":
-            self._index.remove_ids(self._labels[gone])
+            self._own().remove_ids(self._labels[gone])
         self._labels = self._labels[kept] if self.kind != "exact" else np.arange(len(kept))
         self.ids = self.ids.take(kept)
         self.columns = {
@@ -250,6 +251,12 @@ class Gallery:
             return np.empty((0, self.dim), dtype=np.float32)
         return vectors_of(self.kind, self._index, self._labels)
 
+    def _own(self) -> Any:
+        """The index, to be changed."""
+        if self._mapped:
+            self._index, self._mapped = own_index(self._index), False
+        return self._index
+
     def _rebuild(self, vectors: NDArray[np.float32], kind: str) -> None:
-        self._index, self.kind = build_index(kind, vectors), kind
+        self._index, self.kind, self._mapped = build_index(kind, vectors), kind, False
         self._labels = np.arange(len(vectors))

@@ -136,6 +136,22 @@ def vectors_of(kind: str, index: Any, labels: NDArray[np.int64]) -> NDArray[np.f
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
 
 
+def read_index(kind: str, path: str) -> Any:
+    """Read an index; one that can be large is mapped where this faiss can do so, and must not be changed then.
+
+    Raises:
+        RuntimeError: faiss can't make sense of the file.
+    """
+    faiss = load_faiss()
+    return faiss.read_index(path, 0 if kind == "ivfpq" else getattr(faiss, "IO_FLAG_MMAP_IFC", 0))
+
+
+def own_index(index: Any) -> Any:
+    """A copy in memory of an index that may be mapped: to change a mapped one stops the program."""
+    faiss = load_faiss()
+    return faiss.deserialize_index(faiss.serialize_index(index))
+
+
 def is_kind(kind: str, index: Any) -> bool:
     """Tell whether an index read from a file is what `build_index` makes."""
     faiss = load_faiss()
