@@ -4,16 +4,9 @@
 
 Vectors: the centres of 20,000 people, drawn evenly from the sphere in 128 dimensions; each photo is its person's
 centre plus normal noise of length 0.8, scaled to length 1, so that two photos of a person have a similarity of about
-<<<<<<< HEAD
-0.6 and those of two people about 0. There are 50 photos of each person in the gallery, in random order. Probes are
-new photos of people drawn at random; the right answer is the row that the exact search ranks first, among 50 that lie
-nearly as near.
-Each kind is built, saved, reopened and asked in a process of its own.
-=======
 0.6 and those of two people about 0. There are 50 photos of each person in the gallery, in random order. Probes are new
 photos of people drawn at random; the right answer is the row that the exact search ranks first, among 50 that lie
 nearly as near. Each kind is built, saved, reopened and asked in a process of its own.
->>>>>>> i5a
 """
 
 from __future__ import annotations
