@@ -40,7 +40,7 @@ class FaceEmbedData(LabelledData):
         pairs: LFW's list of pairs to be judged in the test split; None takes a `pairs.txt` in its folder.
         train_people, test_people: lists of those to train on (validation is cut from them) and to measure.
         val_fraction, test_fraction: share of the people, where nothing else tells.
-        face_crop: share of each picture's sides, round its middle, that shows the face, in (0, 1].
+        face_crop: share of each picture's sides, round its middle, that shows the face, in (0, 1]; None is all of it.
         landmarks: list of five points in each face, by which it is cut out instead; a name alone is also looked for
             in `root` and in `test`. Pictures that it leaves out are not used.
         allow_overlap: whether a person may be both trained on and measured.
@@ -64,7 +64,7 @@ class FaceEmbedData(LabelledData):
         test_people: str | None = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.2,
-        face_crop: float = 1.0,
+        face_crop: float | None = None,
         landmarks: str | None = None,
         allow_overlap: bool = False,
         images_per_person: int | None = 4,
@@ -86,6 +86,7 @@ class FaceEmbedData(LabelledData):
         if images_per_person is not None and split is None:
             check_batches(batch_size, images_per_person)
         self.images_per_person = images_per_person
+        self.face_crop = face_crop = 1.0 if face_crop is None else face_crop
         folder = Path(test) if test else self.root
         pairs_file = _pairs_file(folder, pairs)
         measured = _faces(folder, face_crop, landmarks)

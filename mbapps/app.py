@@ -107,6 +107,8 @@ def build_data(cfg: DictConfig, bundle: Bundle | None = None, split: str | None 
         return build(cfg.data, image_size=image_size(cfg))
     head = bundle.head_facts
     view = {key: head["settings"][key] for key in ("central_crop",) if key in cfg.data}
+    if "face_crop" in cfg.data and cfg.data.face_crop is None:
+        view["face_crop"] = head.get("face_crop")
     return build(
         cfg.data, image_size=head["image_size"], class_names=head["class_names"], split=split, **view
     )

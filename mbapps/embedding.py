@@ -26,15 +26,17 @@ class Embedder:
 
     Args:
         folder: the model folder that `bundle` was opened from.
-        face_crop: share of each side, round the middle, that is looked at, in (0, 1].
+        face_crop: share of each side, round the middle, that is looked at, in (0, 1]; None is that of the training.
         flip: take the mean of each image's vector and its mirror image's.
 
     Raises:
         ValueError: the model has no embeddings, or an argument is out of its range.
     """
 
-    def __init__(self, folder: str | Path, bundle: Bundle, *, face_crop: float = 1.0, flip: bool = False):
-        if not 0 < face_crop <= 1:
+    def __init__(
+        self, folder: str | Path, bundle: Bundle, *, face_crop: float | None = None, flip: bool = False
+    ):
+        if face_crop is not None and not 0 < face_crop <= 1:
             raise ValueError(f"face_crop must lie in (0, 1], got {face_crop}")
         heads = bundle.facts["heads"]
         names = [name for name in heads if getattr(bundle.network.head(name), "TAUGHT", None) == EMBEDDINGS]
@@ -43,8 +45,9 @@ class Embedder:
                 f"a gallery needs a model with embeddings, such as task=face_embed trains; {folder} holds "
                 f"{', '.join(heads)}"
             )
-        self.bundle, self.name, self.face_crop, self.flip = bundle, names[0], float(face_crop), bool(flip)
+        self.bundle, self.name, self.flip = bundle, names[0], bool(flip)
         self.facts: dict[str, Any] = heads[self.name]
+        self.face_crop = float(self.facts.get("face_crop", 1.0) if face_crop is None else face_crop)
         view = {"face_crop": self.face_crop, "flip": self.flip}
         self.model = ModelId(str(Path(folder).absolute()), fingerprint(folder), view)
 

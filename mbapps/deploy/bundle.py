@@ -84,7 +84,7 @@ class Bundle:
 
     @property
     def head_facts(self) -> dict[str, Any]:
-        """Facts of the only head: class_names, image_size, thresholds, metrics, settings."""
+        """Facts of the only head: class_names, image_size, thresholds, metrics, settings; of faces face_crop too."""
         return self.facts["heads"][self.head_name]
 
     def predict(
@@ -133,7 +133,7 @@ class Bundle:
         self, images: Sequence[UInt8Image], thresholds: Sequence[float] | None
     ) -> list[Prediction]:
         head = self.head_facts
-        size, crop = head["image_size"], head["settings"].get("central_crop", 1.0)
+        size, crop = head["image_size"], head["settings"].get("central_crop", head.get("face_crop", 1.0))
         pixels = torch.from_numpy(np.stack([central_view(image, size, crop) for image in images])).permute(
             0, 3, 1, 2
         )

@@ -221,7 +221,8 @@ def number_sections(numbers: Mapping[str, Any]) -> list[Any]:
         metric, slash, label = name.partition("/")
         if slash and "group_" not in metric:
             classes.setdefault(label, {})[metric] = value
-    return [Numbers("Numbers", without_classes(numbers)), Rows("By class", classes)]
+    parts: list[Any] = [Numbers("Numbers", without_classes(numbers))]
+    return [*parts, Rows("By class", classes)] if classes else parts
 
 
 def task_sections(

@@ -117,7 +117,7 @@ def open_embedder(cfg: DictConfig, gallery: Gallery | None) -> Embedder:
     return Embedder(
         model,
         app.open_bundle(cfg, model),
-        face_crop=known.get("face_crop", 1.0) if crop is None else crop,
+        face_crop=known.get("face_crop") if crop is None else crop,
         flip=known.get("flip", False) if flip is None else flip,
     )
 

@@ -168,6 +168,8 @@ def _write(
     about = {"thresholds": thresholds, "metrics": measured, "category_ids": ids}
     if decision is not None:
         about["verification"] = {"similarity": decision, "chosen": "the best accuracy on validation"}
+    if getattr(data, "face_crop", None) is not None:
+        about["face_crop"] = data.face_crop  # what the model is to be shown later
     head = {task.head_name: about}
     facts = describe(task.network, head, lineage=lineage, command=context["command"])
     model = save_bundle(folder / "model", task.network, facts)
