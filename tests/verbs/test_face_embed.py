@@ -137,3 +137,22 @@ def test_calibrate_puts_a_threshold_with_its_interval_into_the_folder(
         cli("calibrate", f"model={model}", *words, "far=1e-6")
     with pytest.raises(ValueError, match="task=face_embed: calibrate needs far=, such as far=1e-2"):
         cli("calibrate", f"model={model}", *words)
+
+
+def test_a_model_goes_on_looking_where_it_learned_to(tiny_people: Path, cli: Cli) -> None:
+    words = [f"data.root={tiny_people}", "task.head.triplet=1", "trainer.max_epochs=1"]
+    folder = cli("train", *WORDS, *words, "data.face_crop=0.6")
+    model = mbapps.load(folder / "model")
+    assert model.head_facts["face_crop"] == 0.6
+    photo = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    other = photo.copy()
+    other[:15] = other[-15:] = other[:, :15] = other[:, -15:] = 0  # out of sight
+    one, two = model.predict([photo, other])
+    np.testing.assert_allclose(one.vector, two.vector, atol=1e-6)  # type: ignore[attr-defined]
+    numbers = read(folder / "results.json")
+    again = [
+        read(cli("eval", f"model={folder / 'model'}", *WORDS[1:], words[0], *crop) / "results.json")["auc"]
+        for crop in ([], ["data.face_crop=1.0"])
+    ]
+    assert again[0] == pytest.approx(numbers["auc"])
+    assert again[1] != pytest.approx(numbers["auc"])
