@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from .pairs import list_pairs, read_pairs
 from .samplers import IdentitySampler, check_batches
 from .splits import SPLITS
 
+NUMBER = re.compile(r"_\d+$")  # of LFW's `<person>_0001.jpg`
 LEAST_PEOPLE = 2  # with two pictures, of a split that is cut off: fewer make no pairs
 
 
@@ -41,6 +43,7 @@ class FaceEmbedData(LabelledData):
         train_people, test_people: lists of those to train on (validation is cut from them) and to measure.
         val_fraction, test_fraction: share of the people, where nothing else tells.
         face_crop: share of each picture's sides, round its middle, that shows the face, in (0, 1]; None is all of it.
+        test_face_crop: the same of the folder `test`, where it is cut otherwise; None is as `face_crop`.
         landmarks: list of five points in each face, by which it is cut out instead; a name alone is also looked for
             in `root` and in `test`. Pictures that it leaves out are not used.
         allow_overlap: whether a person may be both trained on and measured.
@@ -65,6 +68,7 @@ class FaceEmbedData(LabelledData):
         val_fraction: float = 0.1,
         test_fraction: float = 0.2,
         face_crop: float | None = None,
+        test_face_crop: float | None = None,
         landmarks: str | None = None,
         allow_overlap: bool = False,
         images_per_person: int | None = 4,
@@ -87,9 +91,17 @@ class FaceEmbedData(LabelledData):
             check_batches(batch_size, images_per_person)
         self.images_per_person = images_per_person
         self.face_crop = face_crop = 1.0 if face_crop is None else face_crop
+        if split == "test" and test_face_crop is not None:
+            self.face_crop = test_face_crop
+        self.landmarks = landmarks
+        self.allow_overlap = allow_overlap
+        if test_face_crop is not None and not test:
+            raise ValueError(
+                f"data.test_face_crop={test_face_crop} is of the folder data.test=, and there is none"
+            )
         folder = Path(test) if test else self.root
         pairs_file = _pairs_file(folder, pairs)
-        measured = _faces(folder, face_crop, landmarks)
+        measured = _faces(folder, face_crop if test_face_crop is None else test_face_crop, landmarks)
         if test_people:
             tested = _listed(measured, "data.test_people", test_people)
         elif test:
@@ -109,9 +121,8 @@ class FaceEmbedData(LabelledData):
             trained = ~tested if not test else np.ones(len(people.class_names), dtype=np.bool_)
             if train_people:
                 trained = _listed(people, "data.train_people", train_people)
-            self._check_overlap(
-                named_people(people, self.tables["test"].class_names) & trained, people, allow_overlap
-            )
+            both = named_people(people, self.tables["test"].class_names) & trained
+            self._check_overlap([name for name, hit in zip(people.class_names, both, strict=True) if hit])
             val = share_of_people(people, trained, val_fraction, "val")
             self.tables |= {"train": take_people(people, trained & ~val), "val": take_people(people, val)}
         self.tables = {part: self.tables[part] for part in ([split] if split else SPLITS)}
@@ -120,11 +131,10 @@ class FaceEmbedData(LabelledData):
             self._check(part)
         self.check_count(num_classes)
 
-    def _check_overlap(self, both: NDArray[np.bool_], people: IdentityTable, allowed: bool) -> None:
-        names = [name for name, hit in zip(people.class_names, both, strict=True) if hit]
+    def _check_overlap(self, names: Sequence[str]) -> None:
         if not names:
             return
-        if not allowed:
+        if not self.allow_overlap:
             more = f" and {len(names) - 10} more" if len(names) > 10 else ""
             raise ValueError(
                 f"{len(names)} people are both to be trained on and to be measured: {', '.join(names[:10])}{more}; "
@@ -132,7 +142,17 @@ class FaceEmbedData(LabelledData):
             )
         test = self.tables["test"]
         reason = "person who is both trained on and measured: allowed by data.allow_overlap"
-        self.tables["test"] = replace(test, problems={**test.problems, reason: names})
+        self.tables["test"] = replace(test, problems={**test.problems, reason: list(names)})
+
+    def check_unlabeled(self, files: Sequence[str]) -> None:
+        """Raise ValueError where the names of unlabeled pictures, or of their folders, are those of people to measure.
+
+        Pictures that are the same byte for byte were left out before; this finds other pictures of a person, and the
+        same ones saved anew, as far as names tell.
+        """
+        measured = {name for split in ("val", "test") for name in self.tables[split].class_names}
+        named = {name for file in files for name in (Path(file).parent.name, NUMBER.sub("", Path(file).stem))}
+        self._check_overlap(sorted(measured & named))
 
     def _check(self, split: str) -> None:
         table = self.tables[split]

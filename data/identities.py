@@ -29,7 +29,7 @@ def read_people(root: Path, face_crop: float = 1.0) -> IdentityTable:
         FileNotFoundError: there is no such folder, or no picture in any person's.
         ValueError: the folders are splits, not people; or `face_crop` is out of its range.
     """
-    if not 0 < face_crop <= 1:
+    if not isinstance(face_crop, (int, float)) or not 0 < face_crop <= 1:
         raise ValueError(f"data.face_crop must be in (0, 1], got {face_crop}")
     if not root.is_dir():
         raise FileNotFoundError(f"no folder of people at {root}")

@@ -73,8 +73,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 def check_batches(batch_size: int, images_per_person: int) -> None:
     """Raise ValueError where a batch can't hold two people or more with `images_per_person` pictures each."""
-    if images_per_person < 2:
-        raise ValueError(f"data.images_per_person must be >= 2, or null for none, got {images_per_person}")
+    if not isinstance(images_per_person, int) or images_per_person < 2:
+        raise ValueError(
+            f"data.images_per_person must be a whole number >= 2, or null for none, got {images_per_person!r}"
+        )
     if batch_size % images_per_person or batch_size < 2 * images_per_person:
         raise ValueError(
             f"data.batch_size={batch_size} must be a multiple of data.images_per_person={images_per_person}, "

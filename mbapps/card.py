@@ -177,6 +177,8 @@ def _input(heads: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _view(head: Mapping[str, Any]) -> str:
     crop = (head.get("settings") or {}).get("central_crop", head.get("face_crop", 1.0))
+    if head.get("landmarks"):
+        return "the face is turned upright by five points, which you have to give, and "
     return "" if crop == 1 else f"the middle {crop:.1%} of each side is cut out and "
 
 

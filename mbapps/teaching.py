@@ -70,6 +70,8 @@ def _student_images(cfg: DictConfig, data: DataModule) -> tuple[Any, list[str]]:
     known = [table for split, table in data.tables.items() if keep or split != "train"]
     table, left_out = add_unlabeled(train, Path(cfg.distill.images), keep=keep, known=known)
     unlabeled = len(table) - (len(train) if keep else 0)
+    if hasattr(data, "check_unlabeled"):
+        data.check_unlabeled(table.files[-unlabeled:].tolist())
     notes = [f"distill.images: {unlabeled} unlabeled images"]
     if left_out:
         notes[0] += f"; {left_out} more are left out, as the set has them already"

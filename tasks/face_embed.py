@@ -51,8 +51,8 @@ class FaceEmbedHead(nn.Module):
         class_names: the K people of the training set; () where none are to be learned, as in a model folder.
         image_size: side of the square input, px; "gdc" and "flatten" take no other.
         dim: D; None gives the pooled features themselves, without the linear layer.
-        pool: "avg"; "gdc", a global depthwise convolution; or "flatten", every cell of c5, which comes nearest to the
-            parameters that Table 14 prints.
+        pool: "avg"; "gdc", a global depthwise convolution; or "flatten", every cell of c5, whose parameters
+            come nearest to Table 14's at 128 px.
         triplet, cosface, arcface: weight of each loss on the labels, >= 0.
         triplet_margin, cosface_margin, arcface_margin, scale: as in `mbapps.ops.margins`.
 
@@ -90,8 +90,8 @@ class FaceEmbedHead(nn.Module):
             raise ValueError(f"task.head.dim must be >= 1 or null, got {dim}")
         self.weights = {"triplet": triplet, "cosface": cosface, "arcface": arcface}
         for name, weight in self.weights.items():
-            if weight < 0:
-                raise ValueError(f"task.head.{name} is the weight of a loss, >= 0, got {weight}")
+            if not isinstance(weight, (int, float)) or weight < 0:
+                raise ValueError(f"task.head.{name} is the weight of a loss, >= 0, got {weight!r}")
         self.class_names = tuple(class_names)
         self.image_size = image_size
         self.settings: dict[str, Any] = {

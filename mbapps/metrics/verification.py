@@ -40,10 +40,14 @@ class VerificationMetric:
     WORST = "Impostors taken for one person, and persons not known again"
 
     def __init__(
-        self, truth: IdentityTable, *, far: Sequence[float] = (1e-2, 1e-3, 1e-4), resamples: int = 1000
+        self,
+        truth: IdentityTable,
+        *,
+        far: float | Sequence[float] = (1e-2, 1e-3, 1e-4),
+        resamples: int = 1000,
     ):
         self.truth = truth
-        self.fars = [float(rate) for rate in far]
+        self.fars = [float(rate) for rate in ([far] if isinstance(far, (int, float)) else far)]
         self.resamples = resamples
         if wrong := [rate for rate in self.fars if not 0 < rate < 1]:
             raise ValueError(f"task.metric.far must lie between 0 and 1, got {wrong[0]}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from mbapps.verbs.eval import collect, print_problems
+from mbapps.verbs.eval import collect, other_views, print_problems
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -22,28 +22,33 @@ def run(cfg: DictConfig) -> None:
     from mbapps.report import print_table, run_context, write_results
 
     task_name = app.task_name()
-    if cfg.split not in ("val", "test"):
+    split = cfg.split or ("test" if task_name == "face_embed" and cfg.data.test else "val")
+    if split not in ("val", "test"):
         raise ValueError(f"split must be val or test, got {cfg.split!r}")
-    if (cfg.far is not None) != (task_name == "face_embed"):
-        wanted = (
-            "calibrate needs far=, such as far=1e-2" if cfg.far is None else "far= is for task=face_embed"
-        )
+    far = cfg.far
+    if (far is not None) != (task_name == "face_embed"):
+        wanted = "calibrate needs far=, such as far=1e-2" if far is None else "far= is for task=face_embed"
         raise ValueError(f"task={task_name}: {wanted}")
+    if far is not None and (type(far) not in (int, float) or not 0 < far < 1):
+        raise ValueError(f"far must be a number between 0 and 1, got {far!r}")
     folder = app.run_folder(cfg)
     bundle = app.open_bundle(cfg)
-    data = app.build_data(cfg, bundle, cfg.split)
+    data = app.build_data(cfg, bundle, split)
     print_problems(data.problems())
+    print("".join(other_views(bundle.head_facts, data)), end="")
     task = app.build_task(cfg, bundle.network)
-    metric = collect(cfg, folder, task, data, cfg.split)
+    metric = collect(cfg, folder, task, data, split)
     if not task.trainer.is_global_zero:
         return
     print_problems({"image not read": list(data.broken)} if data.broken else {})
-    numbers = _choose(bundle, metric, cfg.far)
+    numbers = _choose(bundle, metric, far)
     lineage = data.lineage()
     bundle.head_facts["calibration"] = {
-        "data": lineage["name"], "fingerprint": lineage["fingerprint"], "split": cfg.split,
+        "data": lineage["name"], "fingerprint": lineage["fingerprint"], "split": split,
         "images": len(metric.rows),
     }  # fmt: skip
+    if hasattr(data, "face_crop"):  # what the threshold holds for
+        bundle.head_facts.update(face_crop=data.face_crop, landmarks=data.landmarks is not None)
     model = save_facts(cfg.model, bundle.facts)
     context = {**run_context(), "data": lineage, "model": str(cfg.model), "broken": list(data.broken)}
     results = write_results(folder, numbers, context)
@@ -56,7 +61,7 @@ def _choose(bundle: Any, metric: Any, far: float | None) -> dict[str, Any]:
 
     head, facts = bundle.network.head(bundle.head_name), bundle.head_facts
     if far is not None:
-        found = threshold_at_far(metric.all_pairs(), float(far), metric.resamples)
+        found = threshold_at_far(metric.all_pairs(), far, metric.resamples)
         facts["verification"] = {
             "similarity": found.threshold, "similarity_low": found.threshold_low,
             "similarity_high": found.threshold_high, "far": found.far, "tar": found.tar, "tar_low": found.tar_low,

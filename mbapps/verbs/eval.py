@@ -94,6 +94,10 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     print_problems(data.problems())
     task = app.build_task(cfg, bundle.network)
     thresholds, chosen = _own_thresholds(bundle.head_facts, app.task_name()), OWN
+    calibration = bundle.head_facts.get("calibration") or {}
+    if calibration.get("fingerprint") == data.lineage()["fingerprint"]:
+        chosen = f"{OWN}, chosen on these very images"
+    print("".join(other_views(bundle.head_facts, data)), end="")
     if cfg.score_thresh is not None:
         thresholds, chosen = cfg.score_thresh, f"score_thresh={cfg.score_thresh}"
     metric = measure(cfg, folder, task, data, cfg.split, thresholds)
@@ -107,6 +111,17 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     context = {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)}
     numbers = task.numbers[cfg.split]
     return Scored(metric, numbers, data, thresholds, chosen, subtitle, context, paths)
+
+
+def other_views(head: Mapping[str, Any], data: Any) -> list[str]:
+    """Say where faces are cut out otherwise than those that the model learned from."""
+    said = []
+    own, crop = head.get("face_crop"), getattr(data, "face_crop", None)
+    if None not in (own, crop) and own != crop:
+        said.append(f"data.face_crop={crop}: the model learned from {own} of each side\n")
+    if head.get("landmarks") and not getattr(data, "landmarks", None):
+        said.append("the model learned from faces turned upright by five points: give data.landmarks=\n")
+    return said
 
 
 def _own_thresholds(head: Mapping[str, Any], task: str) -> Any:

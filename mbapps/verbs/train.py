@@ -169,7 +169,10 @@ def _write(
     if decision is not None:
         about["verification"] = {"similarity": decision, "chosen": "the best accuracy on validation"}
     if getattr(data, "face_crop", None) is not None:
-        about["face_crop"] = data.face_crop  # what the model is to be shown later
+        about |= {
+            "face_crop": data.face_crop,
+            "landmarks": data.landmarks is not None,
+        }  # what it is to be shown
     head = {task.head_name: about}
     facts = describe(task.network, head, lineage=lineage, command=context["command"])
     model = save_bundle(folder / "model", task.network, facts)

@@ -206,3 +206,33 @@ def test_real_faces(test_data: Path) -> None:
     assert next(iter(data.test_dataloader())).images.float().std() > 20
     orl = FaceEmbedData(root=str(faces / "orl"), **QUICK)
     assert sum(len(table) for table in orl.tables.values()) == 400
+
+
+def test_a_folder_to_measure_may_be_cut_otherwise(tiny_people: Path) -> None:
+    both = {"image_size": 32, "face_crop": 1.0, "test_face_crop": 0.5}
+    data = FaceEmbedData(root=str(tiny_people), test=str(tiny_people), allow_overlap=True, **both)
+    measured, learned = data.views("test")[0, 0].image, data.views("val")[0, 0].image
+    whole = FaceEmbedData(root=str(tiny_people), test=str(tiny_people), allow_overlap=True, image_size=32)
+    assert (learned == whole.views("val")[0, 0].image).all()
+    assert (measured != whole.views("test")[0, 0].image).any()
+    assert data.face_crop == 1.0
+    assert FaceEmbedData(root=None, test=str(tiny_people), split="test", **both).face_crop == 0.5
+    with pytest.raises(
+        ValueError, match=r"data\.test_face_crop=0\.5 is of the folder data\.test=, and there is none"
+    ):
+        FaceEmbedData(root=str(tiny_people), image_size=32, test_face_crop=0.5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"face_crop": "abc"}, r"data\.face_crop must be in \(0, 1\], got abc"),
+        (
+            {"images_per_person": "abc"},
+            r"images_per_person must be a whole number >= 2, or null for none, got 'abc'",
+        ),
+    ],
+)
+def test_settings_of_another_kind(tiny_people: Path, setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FaceEmbedData(root=str(tiny_people), image_size=32, **setting)

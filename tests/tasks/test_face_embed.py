@@ -57,7 +57,7 @@ def test_a_global_depthwise_convolution_starts_as_the_average(body: MobileNetV1)
     ],
 )
 def test_parameters_beside_table_14(alpha: float, size: int, pool: str, params: float, macs: float) -> None:
-    """Section 4.7 prints 5.5 and 3.4 M parameters where a linear layer over all of c5 has 5.30 and 3.39."""
+    """Table 14 prints 5.5 M for 1.0 and 3.8 M for 0.75, both at 128 px; no one layer gives all of its rows."""
     body = MobileNetV1(alpha=alpha)
     found = count(Network(body, {"face_embed": FaceEmbedHead(body, (), size, pool=pool)}), size)
     assert found.params / 1e6 == pytest.approx(params, abs=0.006)

@@ -113,3 +113,13 @@ def test_folded_norms_are_measured_before_they_train(
     assert np.isfinite(json.loads((folder / "results.json").read_text())["AP"])
     with pytest.raises(ValueError, match=r"backbone\.bn_eps=0\.001 does not go with ssd\.tflite: .* folded"):
         cli(*words, "backbone.bn_eps=0.001")
+
+
+def test_a_face_net_gives_its_embeddings(cli: Cli, test_data: Path) -> None:
+    """Against the outputs of the original runtime, whose embedding is not scaled to length 1."""
+    folder = test_data / "weights"
+    made = cli("convert", f"source={folder / 'faceres_mobilenet_v1_1.0_224_plain.safetensors'}")
+    reference = np.load(folder / "reference" / "faceres_mobilenet_v1_1.0_224.npz")
+    answers = mbapps.load(made / "model").predict(list(reference["pixels"]))
+    wanted = reference["embedding"] / np.linalg.norm(reference["embedding"], axis=1, keepdims=True)
+    np.testing.assert_allclose([answer.vector for answer in answers], wanted, atol=1e-4)  # type: ignore[attr-defined]

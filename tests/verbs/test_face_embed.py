@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +49,9 @@ def test_training_leaves_numbers_a_report_and_a_card(trained: Path) -> None:
         "val_all_pairs_auc",
     }
     assert wanted <= set(numbers)
-    assert 0 <= numbers["accuracy"] <= 1  # type: ignore[operator]
+    lines = (trained / "metrics.csv").read_text().splitlines()
+    losses = [float(row["train_loss"]) for row in csv.DictReader(lines) if row["train_loss"]]
+    assert losses[-1] < losses[0]
     page = (trained / "report.html").read_text(encoding="utf-8")
     assert page.count("<img") > 8  # the worst pairs
     assert "the best accuracy on validation" in (trained / "model" / "CARD.md").read_text(encoding="utf-8")
@@ -118,8 +122,6 @@ def test_training_goes_on_from_an_embedding(trained: Path, tiny_people: Path, cl
 def test_calibrate_puts_a_threshold_with_its_interval_into_the_folder(
     trained: Path, tiny_people: Path, cli: Cli, tmp_path: Path
 ) -> None:
-    import shutil
-
     model = tmp_path / "model"
     shutil.copytree(trained / "model", model)
     weights = (model / "model.safetensors").read_bytes()
@@ -137,6 +139,13 @@ def test_calibrate_puts_a_threshold_with_its_interval_into_the_folder(
         cli("calibrate", f"model={model}", *words, "far=1e-6")
     with pytest.raises(ValueError, match="task=face_embed: calibrate needs far=, such as far=1e-2"):
         cli("calibrate", f"model={model}", *words)
+    for wrong in ("abc", "true", "[0.1]", "2"):
+        with pytest.raises(ValueError, match="far must be a number between 0 and 1, got "):
+            cli("calibrate", f"model={model}", *words, f"far={wrong}")
+    again = cli("eval", f"model={model}", *words)
+    assert "chosen on these very images" in (again / "report.html").read_text(encoding="utf-8")
+    other = cli("calibrate", f"model={model}", *WORDS[1:], f"data.root={tiny_people}", "far=0.3")
+    assert read(other / "results.json")["context"]["data"]["images"].keys() == {"val"}  # type: ignore[index]
 
 
 def test_a_model_goes_on_looking_where_it_learned_to(tiny_people: Path, cli: Cli) -> None:
@@ -156,3 +165,32 @@ def test_a_model_goes_on_looking_where_it_learned_to(tiny_people: Path, cli: Cli
     ]
     assert again[0] == pytest.approx(numbers["auc"])
     assert again[1] != pytest.approx(numbers["auc"])
+
+
+def test_people_to_measure_do_not_come_in_without_their_names(
+    trained: Path, tiny_people: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved anew, a picture has other bytes; its folder or its file still has the person's name."""
+    from PIL import Image
+
+    monkeypatch.setenv("MBAPPS_DATA", str(tmp_path / "home"))
+    listed = (tiny_people / "pairs.txt").read_text().split("\n")[1].split("\t")
+    photo = next((tiny_people / listed[0]).glob("*.jpg"))
+    for place in (tmp_path / "a" / listed[0] / "1.png", tmp_path / "b" / f"{listed[0]}_0007.png"):
+        place.parent.mkdir(parents=True)
+        Image.open(photo).save(place)
+        words = [f"data.root={tiny_people}", f"distill.teacher={trained / 'model'}", "trainer.max_epochs=1"]
+        words += [
+            f"distill.images={tmp_path / place.relative_to(tmp_path).parts[0]}",
+            "distill.train_images=false",
+        ]
+        with pytest.raises(
+            ValueError, match=f"1 people are both .* to be measured: {listed[0]}; take them out"
+        ):
+            cli("train", *WORDS, *words)
+    cli("train", *WORDS, *words, "data.allow_overlap=true")
+
+
+def test_another_view_than_the_models_is_told(trained: Path, tiny_people: Path, cli: Cli, capsys) -> None:  # noqa: ANN001
+    cli("eval", f"model={trained / 'model'}", *WORDS[1:], f"data.root={tiny_people}", "data.face_crop=0.8")
+    assert "data.face_crop=0.8: the model learned from 1.0 of each side" in capsys.readouterr().out

@@ -40,3 +40,22 @@ def test_table13_trains_on_train_and_val_without_minival(tiny: Path, tmp_path: P
     model = json.loads((folder / "model" / "model.json").read_text())
     assert model["heads"]["detection"]["settings"]["classification"] == "sigmoid"
     assert model["body"]["bn_momentum"] == 0.0003
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["table14", "lfw"])
+def test_presets_of_faces_learn_from_a_teacher(
+    preset: str, tiny_people: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MBAPPS_DATA", str(tmp_path / "home"))
+    words = [f"experiment={preset}", f"data.root={tiny_people}", f"data.test={tiny_people}", *QUICK]
+    words += ["data.allow_overlap=true", "trainer.max_epochs=1", "task.metric.resamples=20"]
+    teacher = cli("train", *words, "task.head.cosface=1", "task.head.dim=24") / "model"
+    folder = cli("train", *words, f"distill.teacher={teacher}")
+    numbers = json.loads((folder / "results.json").read_text())
+    assert {"accuracy", "accuracy_se"} <= set(numbers)
+    head = json.loads((folder / "model" / "model.json").read_text())["heads"]["face_embed"]
+    assert (head["settings"]["pool"], head["face_crop"]) == {
+        "table14": ("flatten", 1.0),
+        "lfw": ("avg", 0.55),
+    }[preset]
