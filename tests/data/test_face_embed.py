@@ -164,7 +164,7 @@ def test_people_with_one_picture_stay(tmp_path: Path) -> None:
     [
         ({"batch_size": 6}, r"data\.batch_size=6 must be a multiple of data\.images_per_person=4, twice at least"),
         ({"batch_size": 4}, r"data\.batch_size=4 must be a multiple"),
-        ({"images_per_person": 1}, r"data\.images_per_person must be >= 2, or null for none, got 1"),
+        ({"images_per_person": 1}, r"data\.images_per_person must be a whole number >= 2, or null for none, got 1"),
         ({"num_classes": 3}, r"data\.num_classes=3, but the data has 2"),
         ({"val_fraction": 0.999}, r"leaves 0 people to train on, 0 of them with two or more pictures; it takes 2"),
         ({"test_fraction": 1.5}, r"data\.test_fraction must be in \(0, 1\), got 1\.5"),

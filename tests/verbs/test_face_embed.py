@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -49,9 +48,7 @@ def test_training_leaves_numbers_a_report_and_a_card(trained: Path) -> None:
         "val_all_pairs_auc",
     }
     assert wanted <= set(numbers)
-    lines = (trained / "metrics.csv").read_text().splitlines()
-    losses = [float(row["train_loss"]) for row in csv.DictReader(lines) if row["train_loss"]]
-    assert losses[-1] < losses[0]
+    assert numbers["pairs_left_out"] == 0
     page = (trained / "report.html").read_text(encoding="utf-8")
     assert page.count("<img") > 8  # the worst pairs
     assert "the best accuracy on validation" in (trained / "model" / "CARD.md").read_text(encoding="utf-8")
