@@ -150,7 +150,8 @@ def _build_head(cfg: DictConfig, body: TeacherBody, class_names: tuple[str, ...]
 
 
 def _train(cfg: DictConfig, folder: Path, network: Any, size: int, notes: list[str]) -> None:
-    from .verbs.train import load_best, measure
+    from .measuring import measure
+    from .verbs.train import load_best
 
     cfg = copy.deepcopy(cfg)
     OmegaConf.resolve(cfg)

@@ -29,7 +29,7 @@ ALLOWED = {
     "mbapps/deploy": {"deploy", "models", "predictions", "images", "files", "card", "report", "tasks"},
 }
 OPEN = {
-    "app", "starting", "frozen", "teacher", "teaching", "truth", "verbs", "__main__", "sweep", "loggers",
+    "app", "starting", "frozen", "teacher", "teaching", "truth", "verbs", "__main__", "sweep", "loggers", "measuring",
 }  # fmt: skip  # see all
 SOURCES = sorted(path for room in ("mbapps", "tasks", "data") for path in (ROOT / room).rglob("*.py"))
 

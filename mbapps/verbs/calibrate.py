@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from mbapps.verbs.eval import collect, other_views, print_problems
+from mbapps.measuring import collect, other_views, print_problems
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

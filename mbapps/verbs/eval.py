@@ -8,12 +8,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mbapps.measuring import (
+    OWN,
+    measure,
+    number_sections,
+    other_views,
+    print_problems,
+    task_sections,
+    without_classes,
+)
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-WORST = 12  # pictures of the worst images in the report
-SHOWN_PLACES = 5  # of each problem with the annotations
-OWN = "the model's own thresholds"
 FILES = {"detection": "COCO results json", "face_embed": "npz of files and embeddings"}  # answers by task
 
 
@@ -113,17 +120,6 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     return Scored(metric, numbers, data, thresholds, chosen, subtitle, context, paths)
 
 
-def other_views(head: Mapping[str, Any], data: Any) -> list[str]:
-    """Say where faces are cut out otherwise than those that the model learned from."""
-    said = []
-    own, crop = head.get("face_crop"), getattr(data, "face_crop", None)
-    if None not in (own, crop) and own != crop:
-        said.append(f"data.face_crop={crop}: the model learned from {own} of each side\n")
-    if head.get("landmarks") and not getattr(data, "landmarks", None):
-        said.append("the model learned from faces turned upright by five points: give data.landmarks=\n")
-    return said
-
-
 def _own_thresholds(head: Mapping[str, Any], task: str) -> Any:
     """Those of the classes, or the similarity of an embedding; None leaves that to the best accuracy."""
     if task == "face_embed":
@@ -192,89 +188,3 @@ def score_file(cfg: DictConfig) -> Scored:
     context = {"data": data.lineage(), "predictions": str(cfg.predictions), "problems": counts}
     subtitle = f"{cfg.predictions} against {data.source}"
     return Scored(metric, numbers, data, thresholds, chosen, subtitle, context)
-
-
-def measure(
-    cfg: DictConfig,
-    folder: Path,
-    task: Any,
-    data: Any,
-    split: str,
-    thresholds: float | Sequence[float] | None = None,
-) -> Any:
-    """Run one split through the network and give its metric, fed with every image of it once.
-
-    A metric that can `conclude` adds what is too dear for each epoch or needs thresholds; None are its own best.
-    """
-    metric = collect(cfg, folder, task, data, split)
-    if hasattr(metric, "conclude"):
-        task.numbers[split] |= metric.conclude(thresholds)
-    return metric
-
-
-def collect(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str) -> Any:
-    """Run one split through the network and give its metric, fed with every image of it once."""
-    from mbapps import app
-
-    trainer = app.build_trainer(cfg, folder, fitting=False)
-    run_split = trainer.validate if split == "val" else trainer.test
-    run_split(task, datamodule=data, verbose=False)
-    return task.metrics[split]
-
-
-def without_classes(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers of the whole; those of one class have a slash in their name."""
-    return {name: value for name, value in numbers.items() if "/" not in name}
-
-
-def number_sections(numbers: Mapping[str, Any]) -> list[Any]:
-    """The numbers at a glance, and a table of those by class; those by group are in their metric's own sections."""
-    from mbapps.sections import Numbers, Rows
-
-    classes: dict[str, dict[str, Any]] = {}
-    for name, value in numbers.items():
-        metric, slash, label = name.partition("/")
-        if slash and "group_" not in metric:
-            classes.setdefault(label, {})[metric] = value
-    parts: list[Any] = [Numbers("Numbers", without_classes(numbers))]
-    return [*parts, Rows("By class", classes)] if classes else parts
-
-
-def task_sections(
-    metric: Any,
-    numbers: Mapping[str, Any],
-    data: Any,
-    split: str,
-    thresholds: float | Sequence[float],
-    chosen: str = OWN,
-) -> list[Any]:
-    """The metric's own plots and tables, and the worst images: truth left, answer right; or the worst pairs."""
-    import numpy as np
-
-    from mbapps.images import side_by_side
-    from mbapps.sections import Pictures
-
-    parts = metric.sections(numbers, thresholds, chosen)
-    if hasattr(metric, "worst_pairs"):
-        for title, pairs in metric.worst_pairs(WORST):
-            drawn = [side_by_side(*(data.picture(split, row)[0] for row in pair[:2])) for pair in pairs]
-            parts.append(Pictures(title, drawn, [caption for *_, caption in pairs]))
-        return parts
-    pictures, captions = [], []
-    for row, caption in metric.worst(WORST, thresholds):
-        image, truth = data.picture(split, row)
-        pictures.append(np.concatenate([truth, metric.answer(row, thresholds).draw(image)], axis=1))
-        captions.append(caption)
-    return [
-        *parts,
-        Pictures(
-            "Worst images", pictures, captions, f"{metric.WORST.format(chosen)}: truth left, answer right."
-        ),
-    ]
-
-
-def print_problems(problems: Mapping[str, Sequence[str]]) -> None:
-    """Say what was dropped or mended in the data, with the first places of each kind."""
-    for reason, places in problems.items():
-        more = f" and {len(places) - SHOWN_PLACES} more" if len(places) > SHOWN_PLACES else ""
-        print(f"{len(places)} x {reason}: {'; '.join(places[:SHOWN_PLACES])}{more}")

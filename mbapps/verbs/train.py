@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mbapps.verbs.eval import (
+from mbapps.measuring import (
     measure,
     number_sections,
     print_problems,
