@@ -324,3 +324,27 @@ def test_two_processes_make_the_gallery_of_one(model: Path, people: Path, tmp_pa
     assert both.ids.plain() == opened.ids.plain()
     np.testing.assert_allclose(both.vectors(), opened.vectors(), atol=1e-5)  # other threads, other rounding
     assert not list(tmp_path.glob("*.shards"))
+
+
+def test_index_takes_nothing_of_the_users_away(
+    gallery: Path, people: Path, model: Path, cli: Cli, tmp_path: Path
+) -> None:
+    named, old = f"model={model}", f"gallery={gallery}"
+    before = {path.name: path.stat().st_mtime_ns for path in gallery.iterdir()}
+    assert results(cli("index", f"source={people}", old, *CPU))["added"] == 0
+    assert {path.name: path.stat().st_mtime_ns for path in gallery.iterdir()} == before  # nothing to save
+    more = photos(gallery / "photos", 1, 1)
+    with pytest.raises(
+        ValueError, match="source=.*photos lies inside gallery=.*g, a folder that is replaced"
+    ):
+        cli("index", f"source={more}", old, *CPU)
+    with pytest.raises(ValueError, match="source=.*p0 lies inside gallery=.*g, "):
+        cli("index", f"source={more}/p0/*.png", old, *CPU)
+    with pytest.raises(FileExistsError, match="gallery=.*g holds 'photos' besides a gallery's own files"):
+        cli("index", named, f"source={people}", old, "kind=hnsw", *CPU)
+    assert (more / "p0" / "0.png").is_file()
+    shutil.rmtree(more)
+    with pytest.raises(ValueError, match="out=.*run lies inside gallery=.*new, "):
+        cli(
+            "index", named, f"source={people}", f"gallery={tmp_path / 'new'}", f"out={tmp_path}/new/run", *CPU
+        )
