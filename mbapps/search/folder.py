@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mbapps.columns import open_columns, write_columns
-from mbapps.files import replacing
+from mbapps.files import locked, replacing
 
 from .checks import some
 from .indexes import KINDS, is_kind, load_faiss, read_index
@@ -59,6 +60,16 @@ def write_folder(
             check_alone(folder)  # again: writing takes its time
     except RuntimeError as error:  # faiss says a full disk in its own way
         raise OSError(f"could not save {folder}: {error}; what was there before is whole") from error
+
+
+def lock(folder: Path) -> AbstractContextManager[None]:
+    """Keep other processes from changing a gallery: from before it is opened until it is saved.
+
+    Raises:
+        BlockingIOError: another process is changing it; the message says which.
+    """
+    folder = folder.absolute()
+    return locked(folder.with_name(f"{folder.name}.lock"), f"gallery={folder}")
 
 
 def check_alone(folder: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,18 +23,26 @@ def run(cfg: DictConfig) -> None:
     """Embed the images that the gallery does not have yet, add them, and say what it holds.
 
     Vectors are written in shards to `<gallery>.shards`: a run that was stopped goes on from them. The gallery itself is
-    replaced at once, at the end.
+    replaced at once, at the end; until then nobody else can change it.
     """
     from mbapps import app
+    from mbapps.search.folder import lock
+
+    check(cfg)
+    folder, path = app.run_folder(cfg), Path(cfg.gallery)
+    check_places(cfg, folder, path)
+    with lock(path) if app.is_first_process() else nullcontext():
+        fill(cfg, folder, path)
+
+
+def fill(cfg: DictConfig, folder: Path, path: Path) -> None:
+    """Do what `run` says to the gallery at `path`; `folder` is the run's."""
     from mbapps.report import print_table, run_context, write_results
     from mbapps.search.folder import META
     from mbapps.search.gallery import Gallery
     from mbapps.search.merge import merge
 
     started = time.perf_counter()
-    check(cfg)
-    folder, path = app.run_folder(cfg), Path(cfg.gallery)
-    check_places(cfg, folder, path)
     gallery = Gallery.open(path) if (path / META).is_file() else None
     embedder = open_embedder(cfg, gallery)
     files = {} if cfg.source is None else find_images(cfg.source)

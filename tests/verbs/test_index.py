@@ -348,3 +348,25 @@ def test_index_takes_nothing_of_the_users_away(
         cli(
             "index", named, f"source={people}", f"gallery={tmp_path / 'new'}", f"out={tmp_path}/new/run", *CPU
         )
+
+
+def test_two_at_once_are_kept_apart(
+    gallery: Path, people: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import sys, pathlib, time\nfrom mbapps.search.folder import lock\n"
+    code += "with lock(pathlib.Path(sys.argv[1])):\n print(flush=True); time.sleep(99)"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(gallery)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    words = ["index", f"source={people}", f"gallery={gallery}", *CPU]
+    with pytest.raises(
+        BlockingIOError, match=rf"gallery=.*g is being changed by process {holder.pid} on .*; wait"
+    ):
+        cli(*words)
+    monkeypatch.setenv("LOCAL_RANK", "1")  # the first of several processes holds it for all
+    cli(*words)
+    monkeypatch.delenv("LOCAL_RANK")
+    holder.kill()
+    holder.wait()
+    cli(*words)
+    assert not gallery.with_name("g.lock").exists()
