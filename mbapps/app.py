@@ -61,6 +61,12 @@ def task_name() -> str:
     return str(HydraConfig.get().runtime.choices["task"])
 
 
+def is_first_process() -> bool:
+    """Tell whether this is the first process of the first node, before there is a trainer to ask."""
+    ranks = ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID")
+    return not any(int(os.environ.get(name, 0)) for name in ranks)
+
+
 def run_folder(cfg: DictConfig) -> Path:
     """Folder of this run, checked to be empty unless it is resumed.
 
@@ -72,7 +78,7 @@ def run_folder(cfg: DictConfig) -> Path:
     if missing:
         raise ValueError(f"{cfg.verb} needs {' and '.join(missing)}")
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if any(int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID")):
+    if not is_first_process():
         return folder  # the first process of the first node has looked, or will
     log = f"{HydraConfig.get().job.name}.log"  # Hydra has opened it by now
     present = sorted(path.name for path in folder.iterdir() if path.name != log)

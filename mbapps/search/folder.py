@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mbapps.columns import open_columns, write_columns
-from mbapps.files import replacing
+from mbapps.files import locked, replacing
 
+from .checks import some
 from .indexes import KINDS, is_kind, load_faiss, read_index
 
 FORMAT = 1  # of meta.json; a newer one is refused
 INDEX, METADATA, META = "index.faiss", "metadata.safetensors", "meta.json"
 BLOCK = 16 << 20  # bytes that have a checksum of their own: several threads share the work of a large file
 PIECE = 256 << 10  # bytes that are read at a time: they stay in the processor's cache
+OWN = {INDEX, METADATA, META}  # all that a gallery's folder may hold: saving replaces it as a whole
 AGAIN = "build the gallery again, or bring back a copy of it"
 
 
@@ -37,8 +40,10 @@ def write_folder(
         meta: what is known of it; format and checksums are added.
 
     Raises:
+        FileExistsError: the folder holds something else, which would be lost.
         OSError: there is no room, or no right to write.
     """
+    check_alone(folder)
     try:
         with replacing(folder) as temporary:
             temporary.mkdir()
@@ -52,8 +57,33 @@ def write_folder(
             }  # fmt: skip
             text = json.dumps(facts, indent=1, ensure_ascii=False)
             (temporary / META).write_text(text + "\n", encoding="utf-8")
+            check_alone(folder)  # again: writing takes its time
     except RuntimeError as error:  # faiss says a full disk in its own way
         raise OSError(f"could not save {folder}: {error}; what was there before is whole") from error
+
+
+def lock(folder: Path) -> AbstractContextManager[None]:
+    """Keep other processes from changing a gallery: from before it is opened until it is saved.
+
+    Raises:
+        BlockingIOError: another process is changing it; the message says which.
+    """
+    folder = folder.absolute()
+    return locked(folder.with_name(f"{folder.name}.lock"), f"gallery={folder}")
+
+
+def check_alone(folder: Path) -> None:
+    """Check that a folder, if it is there, holds nothing but a gallery's own files.
+
+    Raises:
+        FileExistsError: it does; the first of them are named.
+    """
+    others = sorted(path.name for path in folder.iterdir() if path.name not in OWN) if folder.is_dir() else []
+    if others:
+        raise FileExistsError(
+            f"gallery={folder} holds {some(list(map(ascii, others)))} besides a gallery's own files, and saving would "
+            "remove that; move it elsewhere, or name another folder"
+        )
 
 
 def read_folder(folder: Path, *, verify: bool) -> tuple[dict[str, Any], Any, Mapping[str, NDArray[Any]]]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,20 +23,27 @@ def run(cfg: DictConfig) -> None:
     """Embed the images that the gallery does not have yet, add them, and say what it holds.
 
     Vectors are written in shards to `<gallery>.shards`: a run that was stopped goes on from them. The gallery itself is
-    replaced at once, at the end.
+    replaced at once, at the end; until then nobody else can change it.
     """
     from mbapps import app
+    from mbapps.search.folder import lock
+
+    check(cfg)
+    folder, path = app.run_folder(cfg), Path(cfg.gallery)
+    check_places(cfg, folder, path)
+    with lock(path) if app.is_first_process() else nullcontext():
+        fill(cfg, folder, path)
+
+
+def fill(cfg: DictConfig, folder: Path, path: Path) -> None:
+    """Do what `run` says to the gallery at `path`; `folder` is the run's."""
     from mbapps.report import print_table, run_context, write_results
     from mbapps.search.folder import META
     from mbapps.search.gallery import Gallery
     from mbapps.search.merge import merge
 
     started = time.perf_counter()
-    check(cfg)
-    folder, path = app.run_folder(cfg), Path(cfg.gallery)
     gallery = Gallery.open(path) if (path / META).is_file() else None
-    if gallery is None and path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise FileExistsError(f"gallery={path} is there and no gallery; name another folder")
     embedder = open_embedder(cfg, gallery)
     files = {} if cfg.source is None else find_images(cfg.source)
     removed = list(map(str, cfg.remove or ()))
@@ -61,9 +69,11 @@ def run(cfg: DictConfig) -> None:
             "person": [person_of(name) for name in names],
         }
         gallery.add(vectors, names, columns, model=embedder.model)
-    if cfg.kind not in (None, gallery.kind):
+    rebuilt = cfg.kind not in (None, gallery.kind)
+    if rebuilt:
         gallery = merge([gallery], cfg.kind)
-    gallery.save(path)
+    if names or removed or rebuilt:
+        gallery.save(path)
     shutil.rmtree(shards_folder(path), ignore_errors=True)
     seconds = time.perf_counter() - started
     numbers = {
@@ -91,6 +101,26 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, or null, got {cfg.kind!r}")
     if cfg.source is None and not cfg.remove:
         raise ValueError("index needs source=, the images to add, or remove=[ids], those to take out")
+
+
+def check_places(cfg: DictConfig, folder: Path, path: Path) -> None:
+    """Check that saving the gallery, which replaces its folder, can take away nothing of anybody's.
+
+    Raises:
+        FileExistsError: its folder holds something else, or is a file.
+        ValueError: `source` or `out` lies inside it.
+    """
+    from mbapps.search.folder import META, check_alone
+
+    places = {"out": folder} if cfg.source is None else {"out": folder, "source": root_of(cfg.source)}
+    for key, place in places.items():
+        if place.resolve().is_relative_to(path.resolve()):
+            raise ValueError(
+                f"{key}={place} lies inside gallery={path}, a folder that is replaced as a whole; name another folder"
+            )
+    if path.exists() and not (path / META).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(f"gallery={path} is there and no gallery; name another folder")
+    check_alone(path)
 
 
 def open_embedder(cfg: DictConfig, gallery: Gallery | None) -> Embedder:
@@ -131,12 +161,18 @@ def find_images(source: str) -> dict[str, Path]:
     from mbapps.images import IMAGE_SUFFIXES, find_files
 
     files = find_files(source, IMAGE_SUFFIXES, "images")
+    root = root_of(source)
+    return {file.relative_to(root).as_posix(): file for file in files}
+
+
+def root_of(source: str) -> Path:
+    """The folder that ids start from: of a file its own, of a glob the last one that has a name."""
     root = Path(source)
     if root.is_file():
         root = root.parent
-    while not root.is_dir():  # a glob's folders that have a name
+    while not root.is_dir():
         root = root.parent
-    return {file.relative_to(root).as_posix(): file for file in files}
+    return root
 
 
 def person_of(name: str) -> str:

@@ -304,3 +304,30 @@ def test_a_killed_save_leaves_a_whole_gallery(tmp_path: Path) -> None:
     child.wait()
     whole = [path for path in [folder, *tmp_path.glob(".g.*/.old")] if path.exists()]
     assert len(Gallery.open(whole[0])) == 600
+
+
+def test_saving_takes_nothing_else_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mbapps.search import folder as folders
+
+    folder = filled(None, 3).save(tmp_path / "g")
+    (folder / ".hidden").write_text("mine")
+    (folder / "photos").mkdir()
+    with pytest.raises(
+        FileExistsError, match=r"gallery=.*g holds '.hidden', 'photos' besides .* would remove"
+    ):
+        filled(None, 4).save(folder)
+    shutil.rmtree(folder / "photos")
+    (folder / ".hidden").unlink()
+
+    def late(*args: object) -> str:  # something that comes while the gallery is being written
+        (folder / "notes.txt").write_text("mine")
+        return written(*args)
+
+    written = folders.checksum
+    monkeypatch.setattr(folders, "checksum", late)
+    with pytest.raises(FileExistsError, match="gallery=.*g holds 'notes.txt' besides"):
+        filled(None, 4).save(folder)
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["g"]
+    (folder / "notes.txt").unlink()
+    assert len(Gallery.open(folder, verify=False)) == 3

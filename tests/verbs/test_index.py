@@ -324,3 +324,49 @@ def test_two_processes_make_the_gallery_of_one(model: Path, people: Path, tmp_pa
     assert both.ids.plain() == opened.ids.plain()
     np.testing.assert_allclose(both.vectors(), opened.vectors(), atol=1e-5)  # other threads, other rounding
     assert not list(tmp_path.glob("*.shards"))
+
+
+def test_index_takes_nothing_of_the_users_away(
+    gallery: Path, people: Path, model: Path, cli: Cli, tmp_path: Path
+) -> None:
+    named, old = f"model={model}", f"gallery={gallery}"
+    before = {path.name: path.stat().st_mtime_ns for path in gallery.iterdir()}
+    assert results(cli("index", f"source={people}", old, *CPU))["added"] == 0
+    assert {path.name: path.stat().st_mtime_ns for path in gallery.iterdir()} == before  # nothing to save
+    more = photos(gallery / "photos", 1, 1)
+    with pytest.raises(
+        ValueError, match="source=.*photos lies inside gallery=.*g, a folder that is replaced"
+    ):
+        cli("index", f"source={more}", old, *CPU)
+    with pytest.raises(ValueError, match="source=.*p0 lies inside gallery=.*g, "):
+        cli("index", f"source={more}/p0/*.png", old, *CPU)
+    with pytest.raises(FileExistsError, match="gallery=.*g holds 'photos' besides a gallery's own files"):
+        cli("index", named, f"source={people}", old, "kind=hnsw", *CPU)
+    assert (more / "p0" / "0.png").is_file()
+    shutil.rmtree(more)
+    with pytest.raises(ValueError, match="out=.*run lies inside gallery=.*new, "):
+        cli(
+            "index", named, f"source={people}", f"gallery={tmp_path / 'new'}", f"out={tmp_path}/new/run", *CPU
+        )
+
+
+def test_two_at_once_are_kept_apart(
+    gallery: Path, people: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import sys, pathlib, time\nfrom mbapps.search.folder import lock\n"
+    code += "with lock(pathlib.Path(sys.argv[1])):\n print(flush=True); time.sleep(99)"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(gallery)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    words = ["index", f"source={people}", f"gallery={gallery}", *CPU]
+    with pytest.raises(
+        BlockingIOError, match=rf"gallery=.*g is being changed by process {holder.pid} on .*; wait"
+    ):
+        cli(*words)
+    monkeypatch.setenv("LOCAL_RANK", "1")  # the first of several processes holds it for all
+    cli(*words)
+    monkeypatch.delenv("LOCAL_RANK")
+    holder.kill()
+    holder.wait()
+    cli(*words)
+    assert not gallery.with_name("g.lock").exists()
