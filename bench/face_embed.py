@@ -30,8 +30,9 @@ COMMON = (
 )
 TAUGHT = "distill.teacher={out}/teacher/model data.batch_size=32 data.images_per_person=null"
 WAYS = {
-    "arcface": "task.head.cosface=0 task.head.arcface=1",
-    "triplet": "task.head.cosface=0 task.head.triplet=1",
+    "arcface": "task.head.cosface=0 task.head.arcface=1 task.head.scale=64 data.batch_size=64",
+    "arcface, scale 16": "task.head.cosface=0 task.head.arcface=1 data.batch_size=64",
+    "triplet": "task.head.cosface=0 task.head.triplet=1 data.batch_size=64",
     "distilled": f"{TAUGHT} distill.images={{faces}}",
 }
 ROWS = [(size, way) for size in SIZES for way in WAYS if size == "1.0@160" or way == "distilled"]

@@ -76,7 +76,7 @@ class FaceEmbedData(LabelledData):
         class_names: Sequence[str] | None = None,
         split: str | None = None,
         num_classes: int | None = None,
-        batch_size: int = 64,
+        batch_size: int = 32,
         num_workers: int | None = None,
         seed: int = 0,
         max_broken: float = 0.01,

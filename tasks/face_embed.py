@@ -54,7 +54,9 @@ class FaceEmbedHead(nn.Module):
         pool: "avg"; "gdc", a global depthwise convolution; or "flatten", every cell of c5, whose parameters
             come nearest to Table 14's at 128 px.
         triplet, cosface, arcface: weight of each loss on the labels, >= 0.
-        triplet_margin, cosface_margin, arcface_margin, scale: as in `mbapps.ops.margins`.
+        triplet_margin, cosface_margin, arcface_margin: the papers', see `mbapps.ops.margins`.
+        scale: of the cosines; the papers' 64 is for tens of thousands of people: a body from random weights learns
+            nothing of a hundred with it.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -81,7 +83,7 @@ class FaceEmbedHead(nn.Module):
         triplet_margin: float = 0.2,
         cosface_margin: float = 0.35,
         arcface_margin: float = 0.5,
-        scale: float = 64.0,
+        scale: float = 16.0,
     ):
         super().__init__()
         if pool not in POOLS:
@@ -157,7 +159,7 @@ class FaceEmbedHead(nn.Module):
         known = batch.labels != UNKNOWN
         embeddings, labels = outputs["embeddings"].float()[known], batch.labels[known]
         parts: dict[str, Tensor] = {}
-        with torch.autocast(embeddings.device.type, enabled=False):  # 64 times a rounded cosine is no logit
+        with torch.autocast(embeddings.device.type, enabled=False):  # a rounded cosine, scaled, is no logit
             if self.weights["triplet"]:
                 parts["triplet"] = triplet_loss(embeddings, labels, margin=self.settings["triplet_margin"])
             if self.prototypes is not None:
