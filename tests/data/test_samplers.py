@@ -177,7 +177,7 @@ def test_an_epoch_of_people_is_reproducible_and_shared():
     [
         (10, 4, r"data\.batch_size=10 must be a multiple of data\.images_per_person=4, twice at least"),
         (4, 4, r"data\.batch_size=4 must be a multiple"),
-        (8, 1, r"data\.images_per_person must be >= 2, or null for none, got 1"),
+        (8, 1, r"data\.images_per_person must be a whole number >= 2, or null for none, got 1"),
     ],
 )
 def test_batches_that_hold_no_people(batch_size, each, message):
