@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from .deploy.bundle import Bundle, fingerprint
 from .images import BrokenImageError, UInt8Image, central_view, read_image
-from .search.checks import ModelId
+from .search.checks import ModelId, is_share
 from .search.shards import Shard, contents_key, read_shard, shard_path, write_shard
 
 EMBEDDINGS = "embeddings"  # the output of heads that a gallery can be made with
@@ -36,8 +36,10 @@ class Embedder:
     def __init__(
         self, folder: str | Path, bundle: Bundle, *, face_crop: float | None = None, flip: bool = False
     ):
-        if face_crop is not None and not 0 < face_crop <= 1:
+        if face_crop is not None and not is_share(face_crop):
             raise ValueError(f"face_crop must lie in (0, 1], got {face_crop}")
+        if not isinstance(flip, bool):
+            raise ValueError(f"flip must be true or false, got {flip}")
         heads = bundle.facts["heads"]
         names = [name for name in heads if getattr(bundle.network.head(name), "TAUGHT", None) == EMBEDDINGS]
         if len(names) != 1:
@@ -45,7 +47,7 @@ class Embedder:
                 f"a gallery needs a model with embeddings, such as task=face_embed trains; {folder} holds "
                 f"{', '.join(heads)}"
             )
-        self.bundle, self.name, self.flip = bundle, names[0], bool(flip)
+        self.bundle, self.name, self.flip = bundle, names[0], flip
         self.facts: dict[str, Any] = heads[self.name]
         self.face_crop = float(self.facts.get("face_crop", 1.0) if face_crop is None else face_crop)
         view = {"face_crop": self.face_crop, "flip": self.flip}

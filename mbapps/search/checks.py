@@ -37,6 +37,15 @@ class ModelId:
         return (self.fingerprint, dict(self.view)) == (other.fingerprint, dict(other.view))
 
 
+def is_share(value: object) -> bool:
+    """Tell whether a value is a number in (0, 1].
+
+    >>> is_share(0.5), is_share(1), is_share(0), is_share(True), is_share("0.5")
+    (True, True, False, False, False)
+    """
+    return type(value) in (int, float) and 0 < value <= 1  # type: ignore[operator]
+
+
 def check_vectors(vectors: NDArray[np.float32], dim: int, ids: Texts | None = None) -> NDArray[np.float32]:
     """Vectors as faiss takes them: float32 [N, dim] in one piece.
 

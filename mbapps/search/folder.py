@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mbapps.columns import open_columns, write_columns
 from mbapps.files import locked, replacing
 
-from .checks import some
+from .checks import is_share, some
 from .indexes import KINDS, is_kind, load_faiss, read_index
 
 FORMAT = 1  # of meta.json; a newer one is refused
@@ -145,6 +145,15 @@ def _check(meta: Mapping[str, Any]) -> None:
             raise TypeError(f"{key} must be a {kind.__name__}")
     if meta["kind"] not in KINDS or meta["dim"] < 1 or meta["count"] < 0:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, dim >= 1 and count >= 0")
+    for key, kind in {"name": str, "fingerprint": str, "view": dict}.items():
+        if type(meta["model"][key]) is not kind:
+            raise TypeError(f"model.{key} must be a {kind.__name__}")
+    if unknown := sorted(set(meta["model"]) - {"name", "fingerprint", "view"}):
+        raise ValueError(f"model.{unknown[0]} is unknown")
+    if not is_share(meta["model"]["view"].get("face_crop", 1)):
+        raise ValueError("model.view.face_crop must lie in (0, 1]")
+    if type(meta["model"]["view"].get("flip", False)) is not bool:
+        raise TypeError("model.view.flip must be a bool")
     if not all(isinstance(facts, dict) for facts in meta["files"].values()):
         raise TypeError("files must be objects")
 

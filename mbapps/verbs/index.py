@@ -45,9 +45,14 @@ def fill(cfg: DictConfig, folder: Path, path: Path) -> None:
     started = time.perf_counter()
     gallery = Gallery.open(path) if (path / META).is_file() else None
     embedder = open_embedder(cfg, gallery)
-    files = {} if cfg.source is None else find_images(cfg.source)
-    removed = list(map(str, cfg.remove or ()))
+    files, unnamed = find_images(cfg.source) if cfg.source is not None else ({}, {})
+    removed = ids_of(cfg.remove)
     if gallery is not None:
+        if gallery.kind == "ivfpq" and cfg.kind not in (None, "ivfpq"):
+            raise ValueError(
+                f"kind={cfg.kind} can't be made of gallery={path}: it is ivfpq, which keeps codes, and its original "
+                "vectors are gone; index the images anew into another gallery"
+            )
         gallery.expect(embedder.model)
         gallery.remove(removed)
     elif removed:
@@ -57,10 +62,11 @@ def fill(cfg: DictConfig, folder: Path, path: Path) -> None:
     if writer is not None and not writer.trainer.is_global_zero:
         return
     names, vectors, broken = collect(fresh, writer)
+    broken = [*unnamed.values(), *broken]
     for reason in broken[:SHOWN_BROKEN]:
         print(reason)
-    if len(broken) == len(files) > 0:
-        raise ValueError(f"none of the {len(files)} images of source={cfg.source} can be read: {broken[0]}")
+    if len(broken) == len(files) + len(unnamed) > 0:
+        raise ValueError(f"none of the {len(broken)} images of source={cfg.source} can be read: {broken[0]}")
     if gallery is None:
         gallery = Gallery(vectors.shape[1], embedder.model, cfg.kind)
     if names:
@@ -94,13 +100,24 @@ def check(cfg: DictConfig) -> None:
     """
     from mbapps.search.indexes import KINDS
 
-    for key in ("batch_size", "shard_size"):
-        if not isinstance(cfg[key], int) or cfg[key] < 1:
-            raise ValueError(f"{key} must be a whole number >= 1, got {cfg[key]}")
+    check_whole(cfg, "batch_size", "shard_size")
+    if cfg.num_workers is not None:
+        check_whole(cfg, "num_workers", least=0)
     if cfg.kind is not None and cfg.kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, or null, got {cfg.kind!r}")
     if cfg.source is None and not cfg.remove:
         raise ValueError("index needs source=, the images to add, or remove=[ids], those to take out")
+
+
+def check_whole(cfg: DictConfig, *keys: str, least: int = 1) -> None:
+    """Check that settings are whole numbers.
+
+    Raises:
+        ValueError: one is something else, or less than `least`.
+    """
+    for key in keys:
+        if type(cfg[key]) is not int or cfg[key] < least:
+            raise ValueError(f"{key} must be a whole number >= {least}, got {cfg[key]}")
 
 
 def check_places(cfg: DictConfig, folder: Path, path: Path) -> None:
@@ -152,8 +169,10 @@ def open_embedder(cfg: DictConfig, gallery: Gallery | None) -> Embedder:
     )
 
 
-def find_images(source: str) -> dict[str, Path]:
-    """Images by id: their path below the folder that was named, with / between its parts.
+def find_images(source: str) -> tuple[dict[str, Path], dict[str, str]]:
+    """Images by id, their path below the folder that was named, with / between its parts; and those without one.
+
+    A path that is not UTF-8 can be no id: such a file counts as broken, and the reason is given by how it is written.
 
     Raises:
         FileNotFoundError: there are none.
@@ -162,7 +181,25 @@ def find_images(source: str) -> dict[str, Path]:
 
     files = find_files(source, IMAGE_SUFFIXES, "images")
     root = root_of(source)
-    return {file.relative_to(root).as_posix(): file for file in files}
+    named, unnamed = {}, {}
+    for file in files:
+        try:
+            str(file.absolute()).encode()
+        except UnicodeEncodeError:
+            unnamed[repr(str(file))] = f"{str(file)!r}: its name is not UTF-8; give it another"
+        else:
+            named[file.relative_to(root).as_posix()] = file
+    return named, unnamed
+
+
+def ids_of(remove: Any) -> list[str]:
+    """The ids of `remove=`, each once: null, one, or a list.
+
+    >>> ids_of(None), ids_of("a.jpg"), ids_of(["b.jpg", "b.jpg"])
+    ([], ['a.jpg'], ['b.jpg'])
+    """
+    several = () if remove is None else [remove] if isinstance(remove, (str, int, float)) else remove
+    return list(dict.fromkeys(map(str, several)))
 
 
 def root_of(source: str) -> Path:

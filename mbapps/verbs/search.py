@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbapps.verbs.index import SHOWN_BROKEN, find_images, open_embedder
+from mbapps.verbs.index import SHOWN_BROKEN, check_whole, find_images, open_embedder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -29,21 +29,20 @@ def run(cfg: DictConfig) -> None:
     from mbapps.sheet import draw_sheet
 
     started = time.perf_counter()
-    for key in ("top_k", "batch_size"):
-        if not isinstance(cfg[key], int) or cfg[key] < 1:
-            raise ValueError(f"{key} must be a whole number >= 1, got {cfg[key]}")
+    check_whole(cfg, "top_k", "batch_size")
     folder = app.run_folder(cfg)
     gallery = Gallery.open(cfg.gallery)
     if not len(gallery):
         raise ValueError(f"the gallery at {cfg.gallery} is empty; mbapps index adds images to it")
-    files = find_images(cfg.source)
+    files, unnamed = find_images(cfg.source)
     embedder = open_embedder(cfg, gallery)
     gallery.expect(embedder.model)
     threshold = (embedder.facts.get("verification") or {}).get("similarity")
     probes, broken = ask(gallery, embedder, list(files.values()), cfg.top_k, cfg.batch_size, threshold)
+    broken = unnamed | broken
     if not probes:
         raise ValueError(
-            f"none of the {len(files)} files of source={cfg.source} can be read: {next(iter(broken.values()))}"
+            f"none of the {len(broken)} files of source={cfg.source} can be read: {next(iter(broken.values()))}"
         )
     content = {
         "gallery": str(cfg.gallery), "model": embedder.model.name, "similarity": threshold, "probes": probes,

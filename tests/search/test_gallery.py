@@ -257,6 +257,17 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=r"meta\.json is no description of a gallery"):
             Gallery.open(rewritten(**bad))
+    model = {"name": "a", "fingerprint": "b", "view": {}}
+    for change, message in (
+        ({"name": 3}, "model.name must be a str"),
+        ({"fingerprint": None}, "model.fingerprint must be a str"),
+        ({"view": []}, "model.view must be a dict"),
+        ({"more": 1}, "model.more is unknown"),
+        ({"view": {"face_crop": "x"}}, r"model.view.face_crop must lie in \(0, 1\]"),
+        ({"view": {"flip": 1}}, "model.view.flip must be a bool"),
+    ):
+        with pytest.raises(ValueError, match=rf"meta\.json is no description of a gallery: .*{message}"):
+            Gallery.open(rewritten(format=1, kind="hnsw", count=600, model=model | change))
     (folder / "meta.json").write_text("[")
     with pytest.raises(ValueError, match=r"meta\.json is no description of a gallery"):
         Gallery.open(folder)

@@ -234,7 +234,11 @@ def test_what_index_refuses(model: Path, people: Path, cli: Cli, tmp_path: Path,
         ([named, source, new, "kind=lsh"], "kind must be one of exact, hnsw, ivfpq, or null, got 'lsh'"),
         ([named, source, new, "kind=ivfpq"], "kind=ivfpq needs at least 256 vectors to learn from, got 20"),
         ([named, source, new, "shard_size=0"], "shard_size must be a whole number >= 1, got 0"),
+        ([named, source, new, "shard_size=true"], "shard_size must be a whole number >= 1, got True"),
+        ([named, source, new, "num_workers=-1"], "num_workers must be a whole number >= 0, got -1"),
         ([named, source, new, "face_crop=0"], r"face_crop must lie in \(0, 1\], got 0"),
+        ([named, source, new, "face_crop=big"], r"face_crop must lie in \(0, 1\], got big"),
+        ([named, source, new, "flip=often"], "flip must be true or false, got often"),
         ([named, f"source={tmp_path / 'bad'}", new], "none of the 1 images of .* can be read: .*a.jpg"),
         ([named, f"source={elsewhere}", old], "the gallery has p0/0.png from .*can't be added under that"),
     ):  # fmt: skip
@@ -252,6 +256,8 @@ def test_what_search_refuses(people: Path, cli: Cli, tmp_path: Path, gallery: Pa
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     for words, message in (
         ([photo, named, "top_k=0"], "top_k must be a whole number >= 1, got 0"),
+        ([photo, named, "top_k=true"], "top_k must be a whole number >= 1, got True"),
+        ([photo, named, "top_k=abc"], "top_k must be a whole number >= 1, got abc"),
         ([f"source={tmp_path / 'a.jpg'}", named], "none of the 1 files of .* can be read: .*a.jpg"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -370,3 +376,41 @@ def test_two_at_once_are_kept_apart(
     holder.wait()
     cli(*words)
     assert not gallery.with_name("g.lock").exists()
+
+
+def test_one_id_may_be_named_without_brackets(gallery: Path, cli: Cli) -> None:
+    numbers = results(cli("index", f"gallery={gallery}", "remove=p0/0.png", *CPU))
+    assert (numbers["removed"], numbers["count"]) == (1, 19)
+
+
+def test_a_name_that_is_not_utf_8_stops_no_other(
+    model: Path, cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = photos(tmp_path / "photos", 1, 3)
+    strange = Path(os.fsdecode(os.fsencode(root / "caf") + b"\xe9.png"))
+    try:
+        shutil.copy(root / "p0" / "0.png", strange)
+    except OSError:
+        pytest.skip("this file system takes only names of UTF-8")
+    words = [f"source={root}", f"gallery={tmp_path / 'g'}"]
+    numbers = results(cli("index", f"model={model}", *words, *CPU))
+    assert (numbers["added"], numbers["broken"]) == (3, 1)
+    assert r"caf\udce9.png': its name is not UTF-8" in numbers["context"]["broken"][0]
+    content = json.loads((cli("search", *words, "device=cpu") / "search.json").read_text())
+    assert len(content["probes"]) == 3
+    assert next(iter(content["broken"])).endswith(r"caf\udce9.png'")
+    assert capsys.readouterr().out.count("its name is not UTF-8; give it another") == 2
+
+
+def test_codes_are_not_taken_for_vectors(gallery: Path, people: Path, model: Path, cli: Cli) -> None:
+    from gallery_files import names, unit
+
+    codes = Gallery(128, Gallery.open(gallery).model, "ivfpq")
+    codes.add(unit(300, dim=128), names(300), {"file": [""] * 300, "person": [""] * 300})
+    folder = codes.save(gallery.with_name("codes"))
+    words = ["index", f"source={people}", f"gallery={folder}", *CPU]
+    with pytest.raises(
+        ValueError, match="kind=exact can't be made of gallery=.*codes: it is ivfpq, .* are gone"
+    ):
+        cli(*words, "kind=exact")
+    assert results(cli(*words, "kind=ivfpq"))["count"] == 320
