@@ -59,9 +59,12 @@ class Embedder:
 
     @torch.inference_mode()
     def embed(self, views: Tensor) -> NDArray[np.float32]:
-        """Views uint8 [B, 3, S, S], on the network's device -> vectors [B, D] of length 1."""
+        """Views uint8 [B, 3, S, S], on the network's device -> vectors [B, D] of length 1, in full precision."""
         network = self.bundle.network
-        outputs = network.answer(views, self.name, flip=self.flip)
+        with torch.autocast(
+            views.device.type, enabled=False
+        ):  # else rows and probes would differ by the trainer
+            outputs = network.answer(views, self.name, flip=self.flip)
         sizes = torch.tensor([views.shape[2:]] * len(views))
         return np.stack([answer.vector for answer in network.head(self.name).decode(outputs, sizes)])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -26,6 +27,17 @@ BLOCK = 16 << 20  # bytes that have a checksum of their own: several threads sha
 PIECE = 256 << 10  # bytes that are read at a time: they stay in the processor's cache
 OWN = {INDEX, METADATA, META}  # all that a gallery's folder may hold: saving replaces it as a whole
 AGAIN = "build the gallery again, or bring back a copy of it"
+
+
+def recover(folder: Path) -> bool:
+    """Bring back a gallery that a kill between the two renames of its replacement left aside; say if there was one."""
+    if folder.exists():
+        return False
+    left = sorted(folder.parent.glob(f".{glob.escape(folder.name[:40])}.*/.old/{META}"))
+    if not left:
+        return False
+    os.replace(left[-1].parent, folder)
+    return True
 
 
 def write_folder(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -37,12 +38,15 @@ def run(cfg: DictConfig) -> None:
 
 def fill(cfg: DictConfig, folder: Path, path: Path) -> None:
     """Do what `run` says to the gallery at `path`; `folder` is the run's."""
+    from mbapps import app
     from mbapps.report import print_table, run_context, write_results
-    from mbapps.search.folder import META
+    from mbapps.search.folder import META, recover
     from mbapps.search.gallery import Gallery
     from mbapps.search.merge import merge
 
     started = time.perf_counter()
+    if app.is_first_process() and recover(path):
+        print(f"the last change of {path} was stopped between two steps: what was there before is back")
     gallery = Gallery.open(path) if (path / META).is_file() else None
     embedder = open_embedder(cfg, gallery)
     files, unnamed = find_images(cfg.source) if cfg.source is not None else ({}, {})
@@ -67,6 +71,11 @@ def fill(cfg: DictConfig, folder: Path, path: Path) -> None:
         print(reason)
     if len(broken) == len(files) + len(unnamed) > 0:
         raise ValueError(f"none of the {len(broken)} images of source={cfg.source} can be read: {broken[0]}")
+    if len(broken) > max(1, cfg.max_broken * (len(fresh) + len(unnamed))):
+        raise ValueError(
+            f"{len(broken)} of {len(fresh) + len(unnamed)} images can't be read, more than max_broken={cfg.max_broken} "
+            f"allows; mend them or raise max_broken: what was embedded is kept. The first: {broken[0]}"
+        )
     if gallery is None:
         gallery = Gallery(vectors.shape[1], embedder.model, cfg.kind)
     if names:
@@ -261,7 +270,16 @@ def embed(
     writer = ShardWriter(
         embedder, files, shards, shard_size=cfg.shard_size, batch_size=cfg.batch_size, num_workers=workers
     )
-    app.build_trainer(cfg, folder, fitting=False).predict(writer, return_predictions=False)
+    trainer = app.build_trainer(cfg, folder, fitting=False)
+    try:
+        trainer.predict(writer, return_predictions=False)
+    except (KeyboardInterrupt, SystemExit):  # Lightning answers Ctrl-C by an exit
+        kept = sum(writer.shard(number) is not None for number in range(len(writer.keys)))
+        print(
+            f"stopped; {kept} of {len(writer.keys)} shards are done and kept: the same command goes on from them",
+            file=sys.stderr,
+        )
+        sys.exit(130)
     return writer
 
 

@@ -37,7 +37,7 @@ def run(cfg: DictConfig) -> None:
     files, unnamed = find_images(cfg.source)
     embedder = open_embedder(cfg, gallery)
     gallery.expect(embedder.model)
-    threshold = (embedder.facts.get("verification") or {}).get("similarity")
+    threshold, about = own_threshold(embedder)
     probes, broken = ask(gallery, embedder, list(files.values()), cfg.top_k, cfg.batch_size, threshold)
     broken = unnamed | broken
     if not probes:
@@ -45,8 +45,8 @@ def run(cfg: DictConfig) -> None:
             f"none of the {len(broken)} files of source={cfg.source} can be read: {next(iter(broken.values()))}"
         )
     content = {
-        "gallery": str(cfg.gallery), "model": embedder.model.name, "similarity": threshold, "probes": probes,
-        "broken": broken,
+        "gallery": str(cfg.gallery), "model": embedder.model.name, "count": len(gallery), "top_k": cfg.top_k,
+        "similarity": threshold, "probes": probes, "broken": broken,
     }  # fmt: skip
     written = write_text(folder / "search.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     sheet = write_image(folder / "contact_sheet.jpg", draw_sheet(probes))
@@ -60,11 +60,9 @@ def run(cfg: DictConfig) -> None:
     print_columns("search", ["probe", "rank", "id", "similarity", "person"], rows)
     for reason in list(broken.values())[:SHOWN_BROKEN]:
         print(reason)
-    print(
-        "no threshold is known: mbapps calibrate chooses the similarity from which on two faces are one person's"
-        if threshold is None
-        else f"{SAME} marks similarities of {threshold:.3f} or more: the model's own threshold"
-    )
+    if cfg.top_k > len(gallery):
+        print(f"top_k={cfg.top_k}, but the gallery has {len(gallery)} rows: all are shown")
+    print(about)
     seconds = time.perf_counter() - started
     hits = [hit for found in probes.values() for hit in found]
     numbers = {
@@ -73,6 +71,21 @@ def run(cfg: DictConfig) -> None:
     }  # fmt: skip
     results = write_results(folder, numbers, {**run_context(), "gallery": str(cfg.gallery)})
     print_table("search", numbers, paths=[written, sheet, results])
+
+
+def own_threshold(embedder: Embedder) -> tuple[float | None, str]:
+    """The similarity from which on two faces are one person's, or None, and what there is to say about it."""
+    threshold = (embedder.facts.get("verification") or {}).get("similarity")
+    if threshold is None:
+        return None, "no threshold is known: mbapps calibrate chooses the similarity of one person's faces"
+    learned = {"face_crop": float(embedder.facts.get("face_crop", 1.0)), "flip": False}
+    if learned != dict(embedder.model.view):
+        seen = ", ".join(f"{key}={value}" for key, value in embedder.model.view.items())
+        return (
+            None,
+            f"the model's threshold is not for the view of this gallery ({seen}): nothing is marked by it",
+        )
+    return threshold, f"{SAME} marks similarities of {threshold:.3f} or more: the model's own threshold"
 
 
 def ask(

@@ -174,7 +174,7 @@ def test_a_model_scored_by_its_own_file(model: Path, tiny: Path, cli: Cli) -> No
         (["model=MODEL", "predictions=x.json"], "eval needs model= or predictions=, got both"),
         (["predictions=x.json"], "predictions= needs the truth: data.annotations=<COCO json> or data.root=<folder>"),
         (["predictions=x.csv", "data.root=ROOT"], r"predictions=x\.csv must be a \.json file for task=detection"),
-        (["predictions=x.json", "task=fine_grained"], "are for task=detection and task=face_embed, not task=fine_grained"),
+        (["predictions=x.json", "task=fine_grained"], "for task=detection and task=face_embed, not task=fine_grained"),
         (
             ["predictions=x.json", "data.root=ROOT", "save_predictions=true"],
             "save_predictions=true goes with model=; predictions= is such a file already",

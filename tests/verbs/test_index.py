@@ -22,6 +22,7 @@ from PIL import Image
 from mbapps.deploy.bundle import Bundle, describe, fingerprint, save_bundle, save_facts
 from mbapps.embedding import Embedder
 from mbapps.images import read_image
+from mbapps.models.folder import read_tensors
 from mbapps.models.mobilenet import MobileNetV1, initialise
 from mbapps.models.network import Network
 from mbapps.search.folder import INDEX
@@ -78,8 +79,12 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 def same(one: Path, other: Path) -> bool:
-    return all(
-        (one / name).read_bytes() == (other / name).read_bytes() for name in (INDEX, "metadata.safetensors")
+    """Whether two galleries hold the same; the header of a file of columns has its notes in any order."""
+    columns = [read_tensors(folder / "metadata.safetensors") for folder in (one, other)]
+    return (
+        (one / INDEX).read_bytes() == (other / INDEX).read_bytes()
+        and columns[0].keys() == columns[1].keys()
+        and all(torch.equal(value, columns[1][key]) for key, value in columns[0].items())
     )
 
 
@@ -243,7 +248,7 @@ def test_what_index_refuses(model: Path, people: Path, cli: Cli, tmp_path: Path,
         ([named, f"source={elsewhere}", old], "the gallery has p0/0.png from .*can't be added under that"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
-            cli("index", *words, *CPU)
+            cli("index", *CPU, *words)
     with pytest.raises(FileExistsError, match="gallery=.*full is there and no gallery; name another folder"):
         cli("index", named, source, f"gallery={tmp_path / 'full'}", *CPU)
     with pytest.raises(FileNotFoundError, match="no images at source="):
@@ -414,3 +419,64 @@ def test_codes_are_not_taken_for_vectors(gallery: Path, people: Path, model: Pat
     ):
         cli(*words, "kind=exact")
     assert results(cli(*words, "kind=ivfpq"))["count"] == 320
+
+
+def test_a_gallery_that_was_left_aside_comes_back(
+    gallery: Path, people: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a kill between the two renames of its replacement leaves it."""
+    aside = gallery.with_name(f".{gallery.name}.abc123") / ".old"
+    aside.parent.mkdir()
+    gallery.rename(aside)
+    numbers = results(cli("index", f"source={people}", f"gallery={gallery}", *CPU))
+    assert (numbers["added"], numbers["count"]) == (0, 20)
+    assert "what was there before is back" in capsys.readouterr().out
+
+
+def test_too_many_broken_images_add_nothing(model: Path, cli: Cli, tmp_path: Path) -> None:
+    root = photos(tmp_path / "photos", 1, 3)
+    for name in ("a.jpg", "b.jpg"):
+        (root / name).write_bytes(b"no picture")
+    words = ["index", f"model={model}", f"source={root}", f"gallery={tmp_path / 'g'}", *CPU]
+    with pytest.raises(ValueError, match=r"2 of 5 images can't be read, more than max_broken=0\.01 allows"):
+        cli(*words)
+    assert not (tmp_path / "g").exists()
+    assert results(cli(*words, "max_broken=0.5"))["count"] == 3
+
+
+def test_a_threshold_of_another_view_marks_nothing(
+    people: Path, cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = save(tmp_path / "own", verification={"similarity": 0.1}, face_crop=0.6)
+    for crop, said in (
+        ([], "the model's own threshold"),
+        (["face_crop=1.0"], "is not for the view of this gallery"),
+    ):
+        place = f"gallery={tmp_path / f'g{len(crop)}'}"
+        cli("index", f"model={own}", f"source={people}", place, *crop, *CPU)
+        cli("search", f"source={people / 'p0' / '0.png'}", place, "device=cpu", "top_k=30")
+        shown = capsys.readouterr().out
+        assert said in shown
+        assert "top_k=30, but the gallery has 20 rows: all are shown" in shown
+
+
+def test_ctrl_c_says_what_is_kept(
+    model: Path, people: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    embed, calls = Embedder.embed, []
+
+    def stop(self: Embedder, views: torch.Tensor) -> Any:
+        calls.append(len(views))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return embed(self, views)
+
+    monkeypatch.setattr(Embedder, "embed", stop)
+    words = ["index", f"model={model}", f"source={people}", f"gallery={tmp_path / 'g'}", "shard_size=5", *CPU]
+    with pytest.raises(SystemExit) as stopped:
+        cli(*words)
+    assert stopped.value.code == 130
+    assert "stopped; 2 of 4 shards are done and kept: the same command goes on" in capsys.readouterr().err
+    assert results(cli(*words))["count"] == 20
+    assert sum(calls[3:]) == 10
