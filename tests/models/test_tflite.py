@@ -78,7 +78,7 @@ def test_real_face_net_gives_its_body(test_data: Path) -> None:
     from mbapps.models.weights import load_body
 
     weights = read_weights(test_data / "weights" / "faceres_mobilenet_v1_1.0_224_plain.safetensors")
-    assert weights.heads == {}
+    assert weights.heads["face_embed"].settings == {"dim": None, "pool": "avg"}  # no layer of its own
     body = MobileNetV1(**weights.settings)  # type: ignore[arg-type]
     load_body(body, weights)
     wanted = np.load(test_data / "weights" / "reference" / "faceres_mobilenet_v1_1.0_224.npz")
