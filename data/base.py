@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mbapps.images import UInt8Image
+from mbapps.images import UInt8Image, default_workers
 
 from .samplers import EpochSampler, IdentitySampler
 from .transforms import limit_threads
@@ -41,7 +41,7 @@ class DataModule(pl.LightningDataModule, ABC):
         if batch_size < 1:
             raise ValueError(f"data.batch_size must be >= 1, got {batch_size}")
         self.batch_size = batch_size
-        self.num_workers = max(1, min(8, (os.cpu_count() or 1) // 2)) if num_workers is None else num_workers
+        self.num_workers = default_workers() if num_workers is None else num_workers
         self.seed = seed
         self.max_broken = max_broken
         self.broken: dict[str, None] = {}  # unreadable images with their reasons, in the order they were met

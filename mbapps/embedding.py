@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .deploy.bundle import Bundle, fingerprint
+from .deploy.bundle import Bundle, fingerprint, stack_views
 from .images import BrokenImageError, UInt8Image, central_view, read_image
 from .search.checks import ModelId, is_share
 from .search.shards import Shard, contents_key, read_shard, shard_path, write_shard
@@ -61,21 +61,14 @@ class Embedder:
     def embed(self, views: Tensor) -> NDArray[np.float32]:
         """Views uint8 [B, 3, S, S], on the network's device -> vectors [B, D] of length 1, in full precision."""
         network = self.bundle.network
-        with torch.autocast(
-            views.device.type, enabled=False
-        ):  # else rows and probes would differ by the trainer
+        with torch.autocast(views.device.type, enabled=False):  # a trainer's would part rows from probes
             outputs = network.answer(views, self.name, flip=self.flip)
         sizes = torch.tensor([views.shape[2:]] * len(views))
         return np.stack([answer.vector for answer in network.head(self.name).decode(outputs, sizes)])
 
     def embed_images(self, images: Sequence[UInt8Image]) -> NDArray[np.float32]:
         """Images [H, W, 3] of any sizes -> vectors [B, D] of length 1."""
-        return self.embed(stack([self.view(image) for image in images]).to(self.bundle.device))
-
-
-def stack(views: Sequence[UInt8Image]) -> Tensor:
-    """[S, S, 3] arrays -> uint8 [B, 3, S, S], channels-last in memory."""
-    return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
+        return self.embed(stack_views([self.view(image) for image in images]).to(self.bundle.device))
 
 
 class Batch(NamedTuple):
@@ -104,7 +97,7 @@ class Photos(Dataset[Batch]):
                 views[row] = central_view(read_image(self.files[row]), self.size, self.face_crop)
             except (BrokenImageError, FileNotFoundError) as error:
                 broken.append(str(error))
-        stacked = stack(list(views.values())) if views else None
+        stacked = stack_views(list(views.values())) if views else None
         return Batch(list(self.batches[number]), list(views), stacked, broken)
 
 

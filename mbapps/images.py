@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,11 @@ def align_face(image: UInt8Image, landmarks: NDArray[np.floating[Any]], side: in
     matrix = np.column_stack([rotate, goal - rotate @ middle])
     warped = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=(GREY,) * 3)
     return np.asarray(warped, dtype=np.uint8)
+
+
+def default_workers() -> int:
+    """Processes that read images where nothing is said: half the cores, 8 at most."""
+    return max(1, min(8, (os.cpu_count() or 1) // 2))
 
 
 def side_by_side(*images: UInt8Image) -> UInt8Image:

@@ -99,8 +99,9 @@ def print_columns(title: str, columns: Sequence[str], rows: Sequence[Sequence[st
     table = Table(title=Text(title, style="bold"), title_justify="left")
     for number, name in enumerate(columns):
         table.add_column(
-            name, justify="right" if number else "left", style="" if number else "cyan", no_wrap=True
-        )
+            name, justify="right" if number else "left", style="" if number else "cyan", no_wrap=True,
+            min_width=len(name),
+        )  # fmt: skip
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)

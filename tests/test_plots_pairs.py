@@ -19,7 +19,10 @@ def test_roc_is_dotted_where_pairs_are_too_few() -> None:
 
 
 def test_roc_without_a_sure_point() -> None:
-    roc({"few": Rates(np.array([0.5, 1.0]), np.array([0.5, 1.0]), 2.0)})
+    (ax,) = roc({"few": Rates(np.array([0.5, 1.0]), np.array([0.5, 1.0]), 2.0)}).axes
+    sure, unsure = ax.get_lines()
+    assert sure.get_xdata().tolist() == []
+    assert (unsure.get_xdata().tolist(), unsure.get_linestyle()) == ([0.5, 1.0], ":")
 
 
 def test_histograms_are_shares_of_their_kind() -> None:

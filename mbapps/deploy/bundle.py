@@ -134,9 +134,7 @@ class Bundle:
     ) -> list[Prediction]:
         head = self.head_facts
         size, crop = head["image_size"], head["settings"].get("central_crop", head.get("face_crop", 1.0))
-        pixels = torch.from_numpy(np.stack([central_view(image, size, crop) for image in images])).permute(
-            0, 3, 1, 2
-        )
+        pixels = stack_views([central_view(image, size, crop) for image in images])
         sizes = torch.tensor([image.shape[:2] for image in images])
         outputs = self.network(pixels.to(self.device))[self.head_name]
         answers: list[Any] = self.network.head(self.head_name).decode(outputs, sizes.to(self.device))
@@ -147,6 +145,11 @@ class Bundle:
                 f"score_thresh is for boxes; the {self.head_name} head answers with its best classes, so leave it out"
             )
         return [answer.above(thresholds) for answer in answers]
+
+
+def stack_views(views: Sequence[UInt8Image]) -> torch.Tensor:
+    """[S, S, 3] arrays -> uint8 [B, 3, S, S], channels-last in memory."""
+    return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
 
 
 def as_image(image: str | Path | UInt8Image) -> UInt8Image:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -33,10 +33,13 @@ def recover(folder: Path) -> bool:
     """Bring back a gallery that a kill between the two renames of its replacement left aside; say if there was one."""
     if folder.exists():
         return False
-    left = sorted(folder.parent.glob(f".{glob.escape(folder.name[:40])}.*/.old/{META}"))
+    holder = re.compile(
+        rf"\.{re.escape(folder.name[:40])}\.[^.]+"
+    )  # as `replacing` names it: of no gallery a.b
+    left = [path for path in folder.parent.glob(f".*/.old/{META}") if holder.fullmatch(path.parts[-3])]
     if not left:
         return False
-    os.replace(left[-1].parent, folder)
+    os.replace(max(left, key=lambda path: path.stat().st_mtime).parent, folder)
     return True
 
 

@@ -22,9 +22,7 @@ class Found(NamedTuple):
     """The k rows most like each of Q probes, best first."""
 
     scores: NDArray[np.float32]  # [Q, k] inner products in [-1, 1]; -inf beside row -1
-    rows: NDArray[
-        np.int64
-    ]  # [Q, k] of the gallery's ids and columns; -1 where an approximate kind found no more
+    rows: NDArray[np.int64]  # [Q, k] of ids and columns; -1 where an approximate kind found no more
 
 
 class Gallery:

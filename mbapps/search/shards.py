@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,17 @@ class Shard:
 def shard_path(folder: Path, number: int) -> Path:
     """File of one shard."""
     return folder / f"{number:06}.safetensors"
+
+
+def remove_shards(folder: Path) -> None:
+    """Remove the shards of a folder, also one that a kill left half written, and the folder unless it holds more."""
+    name = "[0-9]" * 6 + ".safetensors"
+    for path in folder.glob(name):
+        path.unlink()
+    for path in folder.glob(f".{name}.*"):  # as `replacing` names what it writes to
+        shutil.rmtree(path)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def contents_key(files: Sequence[Path], model: ModelId) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mbapps.image_ids import find_images, person_of, root_of, without_known
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -43,6 +43,7 @@ def fill(cfg: DictConfig, folder: Path, path: Path) -> None:
     from mbapps.search.folder import META, recover
     from mbapps.search.gallery import Gallery
     from mbapps.search.merge import merge
+    from mbapps.search.shards import remove_shards
 
     started = time.perf_counter()
     if app.is_first_process() and recover(path):
@@ -69,12 +70,13 @@ def fill(cfg: DictConfig, folder: Path, path: Path) -> None:
     broken = [*unnamed.values(), *broken]
     for reason in broken[:SHOWN_BROKEN]:
         print(reason)
-    if len(broken) == len(files) + len(unnamed) > 0:
-        raise ValueError(f"none of the {len(broken)} images of source={cfg.source} can be read: {broken[0]}")
-    if len(broken) > max(1, cfg.max_broken * (len(fresh) + len(unnamed))):
+    total = len(files) + len(unnamed)  # with those that are there already: broken ones come up in every run
+    if len(broken) == total > 0:
+        raise ValueError(f"none of the {total} images of source={cfg.source} can be read: {broken[0]}")
+    if len(broken) > max(1, cfg.max_broken * total):
         raise ValueError(
-            f"{len(broken)} of {len(fresh) + len(unnamed)} images can't be read, more than max_broken={cfg.max_broken} "
-            f"allows; mend them or raise max_broken: what was embedded is kept. The first: {broken[0]}"
+            f"{len(broken)} of {total} images can't be read, more than max_broken={cfg.max_broken} allows; mend them "
+            f"or raise max_broken: what was embedded is kept. The first: {broken[0]}"
         )
     if gallery is None:
         gallery = Gallery(vectors.shape[1], embedder.model, cfg.kind)
@@ -89,7 +91,7 @@ def fill(cfg: DictConfig, folder: Path, path: Path) -> None:
         gallery = merge([gallery], cfg.kind)
     if names or removed or rebuilt:
         gallery.save(path)
-    shutil.rmtree(shards_folder(path), ignore_errors=True)
+    remove_shards(shards_folder(path))
     seconds = time.perf_counter() - started
     numbers = {
         "added": len(names), "already_there": len(files) - len(fresh), "broken": len(broken), "removed": len(removed),
@@ -178,29 +180,6 @@ def open_embedder(cfg: DictConfig, gallery: Gallery | None) -> Embedder:
     )
 
 
-def find_images(source: str) -> tuple[dict[str, Path], dict[str, str]]:
-    """Images by id, their path below the folder that was named, with / between its parts; and those without one.
-
-    A path that is not UTF-8 can be no id: such a file counts as broken, and the reason is given by how it is written.
-
-    Raises:
-        FileNotFoundError: there are none.
-    """
-    from mbapps.images import IMAGE_SUFFIXES, find_files
-
-    files = find_files(source, IMAGE_SUFFIXES, "images")
-    root = root_of(source)
-    named, unnamed = {}, {}
-    for file in files:
-        try:
-            str(file.absolute()).encode()
-        except UnicodeEncodeError:
-            unnamed[repr(str(file))] = f"{str(file)!r}: its name is not UTF-8; give it another"
-        else:
-            named[file.relative_to(root).as_posix()] = file
-    return named, unnamed
-
-
 def ids_of(remove: Any) -> list[str]:
     """The ids of `remove=`, each once: null, one, or a list.
 
@@ -209,45 +188,6 @@ def ids_of(remove: Any) -> list[str]:
     """
     several = () if remove is None else [remove] if isinstance(remove, (str, int, float)) else remove
     return list(dict.fromkeys(map(str, several)))
-
-
-def root_of(source: str) -> Path:
-    """The folder that ids start from: of a file its own, of a glob the last one that has a name."""
-    root = Path(source)
-    if root.is_file():
-        root = root.parent
-    while not root.is_dir():
-        root = root.parent
-    return root
-
-
-def person_of(name: str) -> str:
-    """Folder of an image, if ids are one folder deep: a folder for each person.
-
-    >>> person_of("anna/1.jpg"), person_of("1.jpg"), person_of("2024/may/1.jpg")
-    ('anna', '', '')
-    """
-    folder, slash, file = name.partition("/")
-    return folder if slash and "/" not in file else ""
-
-
-def without_known(files: Mapping[str, Path], gallery: Gallery | None) -> dict[str, Path]:
-    """Those that are not in the gallery yet.
-
-    Raises:
-        ValueError: the gallery has the id of one from another file.
-    """
-    if gallery is None:
-        return dict(files)
-    where = gallery.columns.get("file")
-    for name, file in files.items():
-        row = gallery.row(name)
-        if row is not None and where is not None and where[row] != str(file.absolute()):
-            raise ValueError(
-                f"the gallery has {name} from {where[row]}, so {file} can't be added under that name; give source= a "
-                "folder above both, take the old one out with remove=, or make another gallery"
-            )
-    return {name: file for name, file in files.items() if name not in gallery}
 
 
 def shards_folder(gallery: Path) -> Path:
@@ -261,15 +201,14 @@ def embed(
     """Write shards of all files, this process its part of them; None if there are no files."""
     from mbapps import app
     from mbapps.embedding import ShardWriter
+    from mbapps.images import default_workers
 
     if not files:
         return None
-    workers = cfg.num_workers
-    if workers is None:
-        workers = max(1, min(8, (os.cpu_count() or 1) // 2))
     writer = ShardWriter(
-        embedder, files, shards, shard_size=cfg.shard_size, batch_size=cfg.batch_size, num_workers=workers
-    )
+        embedder, files, shards, shard_size=cfg.shard_size, batch_size=cfg.batch_size,
+        num_workers=default_workers() if cfg.num_workers is None else cfg.num_workers,
+    )  # fmt: skip
     trainer = app.build_trainer(cfg, folder, fitting=False)
     try:
         trainer.predict(writer, return_predictions=False)

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbapps.verbs.index import SHOWN_BROKEN, check_whole, find_images, open_embedder
+from mbapps.image_ids import find_images
+from mbapps.verbs.index import SHOWN_BROKEN, check_whole, open_embedder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from mbapps.search.checks import ModelId
-from mbapps.search.shards import Shard, contents_key, read_shard, shard_path, write_shard
+from mbapps.search.shards import (
+    Shard,
+    contents_key,
+    read_shard,
+    remove_shards,
+    shard_path,
+    write_shard,
+)
 
 MODEL = ModelId("runs/a/model", "a" * 32, {"flip": False})
 
@@ -66,3 +73,14 @@ def test_the_key_follows_files_and_model(files: list[Path]) -> None:
     files[0].unlink()
     with pytest.raises(FileNotFoundError, match="ü a.jpg"):
         contents_key(files, MODEL)
+
+
+def test_removing_shards_takes_nothing_else(tmp_path: Path) -> None:
+    folder, alone = tmp_path / "g.shards", tmp_path / "h.shards"
+    for place in (folder, alone):
+        write_shard(shard_path(place, 0), "key", Shard(np.ones((1, 4), np.float32), np.array([0]), []))
+    (folder / "mine.txt").write_text("")
+    for place in (folder, alone, tmp_path / "nowhere"):
+        remove_shards(place)
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+    assert not alone.exists()
