@@ -37,7 +37,7 @@ def read_people(root: Path, face_crop: float = 1.0) -> IdentityTable:
     while len(inner := subfolders(folder)) == 1 and subfolders(inner[0]) and not _pictures(inner[0]):
         folder = inner[0]
     splits = class_folders(folder)
-    if "all" not in splits:
+    if splits and "all" not in splits:
         raise ValueError(
             f"{folder} holds the splits {', '.join(sorted(path.name for path in splits.values()))}, not people: "
             "set data.root to the one to train on and data.test to the one to measure on"

@@ -56,6 +56,11 @@ def test_folders_without_people(tmp_path: Path, files: dict, error: type[Excepti
         read_people(write_files(tmp_path / "set", files))
 
 
+def test_an_empty_folder_holds_nobody(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no pictures in .*/<person>/: a person is a folder"):
+        read_people(tmp_path)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
 def test_a_crop_out_of_range(tmp_path: Path, share: float) -> None:
     with pytest.raises(ValueError, match=r"data\.face_crop must be in \(0, 1\], got"):
