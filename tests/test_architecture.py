@@ -14,6 +14,7 @@ ALLOWED = {
     "data": {"batches", "images", "predictions", "files", "columns"},
     "mbapps/models": {"models", "ops"},
     "mbapps/ops": {"ops"},
+    "mbapps/geo": {"geo", "files", "columns"},
     "mbapps/search": {"search", "files", "columns"},
     "mbapps/metrics": {
         "metrics",
