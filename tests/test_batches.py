@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mbapps import batches
-from mbapps.batches import COLUMNS, BoxTable, IdentityTable, LabelTable, Pairs
+from mbapps.batches import COLUMNS, BoxTable, GeoTable, IdentityTable, LabelTable, Pairs
 from mbapps.columns import open_columns, write_columns
 
 IMAGES, BOXES = 1000, 5000
@@ -191,3 +191,17 @@ def test_more_pictures_are_taken_whole() -> None:
         assert longer.labels.tolist() == [0, 0, 1, -1]
         assert longer.part(0, image).shape[:2] == shape
         assert longer.part(3, image).shape[:2] == (40, 60)
+
+
+def test_places_are_taken_with_their_users_and_more_have_none() -> None:
+    files, lat, lon = np.array(["a", "b", "c"]), np.array([1.0, 2, 3]), np.array([4.0, 5, 6])
+    labels = np.full(3, -1, dtype=np.int32)
+    table = GeoTable(Path("photos"), files, labels, (), lat=lat, lon=lon, users=np.array(["ann", "", "bob"]))
+    taken = table.take(np.array([2, 0]))
+    assert (taken.lat.tolist(), taken.lon.tolist(), taken.users.tolist()) == ([3, 1], [6, 4], ["bob", "ann"])
+    more = taken.extended(np.array(["d.jpg"]), np.array([-1], dtype=np.int32))
+    assert more.users.tolist() == ["bob", "ann", ""]
+    assert np.isnan(more.lat).tolist() == np.isnan(more.lon).tolist() == [False, False, True]
+    assert replace(table, users=None).extended(files, labels).users is None
+    nested = replace(table, labels=np.zeros((3, 2), dtype=np.int32))
+    assert nested.take(np.array([1])).labels.shape == (1, 2)
