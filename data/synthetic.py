@@ -355,13 +355,14 @@ def synthetic_root(task: str, **counts: int) -> Path:
     Raises:
         ValueError: there is none for this task.
     """
-    from . import synthetic_faces, synthetic_identities, synthetic_textures
+    from . import synthetic_faces, synthetic_identities, synthetic_landscapes, synthetic_textures
 
     writers: dict[str, tuple[Callable[..., Path], int]] = {
         "detection": (write_detection, VERSION),
         "face_attr": (synthetic_faces.write_faces, synthetic_faces.VERSION),
         "face_embed": (synthetic_identities.write_identities, synthetic_identities.VERSION),
         "fine_grained": (synthetic_textures.write_textures, synthetic_textures.VERSION),
+        "geo": (synthetic_landscapes.write_landscapes, synthetic_landscapes.VERSION),
     }
     if task not in writers:
         raise ValueError(f"no synthetic set for task={task}, only for {', '.join(writers)}; set data.root")

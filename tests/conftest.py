@@ -55,6 +55,14 @@ def tiny_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_identities(tmp_path_factory.mktemp("tiny") / "people", train=14, test=6)
 
 
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small synthetic world: photos with their places, in lists of splits."""
+    from mbapps.data.synthetic_landscapes import write_landscapes
+
+    return write_landscapes(tmp_path_factory.mktemp("tiny") / "world", train=48, val=24, test=24)
+
+
 def coco_splits(root: Path) -> dict[str, tuple[Path, Path]]:
     """Annotations and image folder of each split that one file of a COCO folder claims."""
     from mbapps.data.coco_files import coco_files, image_folder

@@ -1,1 +1,1 @@
-"""Pure functions on places: cells, partitions, distances, names and the map."""
+"""Pure functions on coordinates: cells of the sphere and partitions of photos into them."""
