@@ -19,8 +19,8 @@ def test_the_table() -> None:
 
 
 def test_continents() -> None:
-    lat = [48.9, 40.7, -1.3, 35.7, -23.5, -36.8, -77.8, np.nan, 0]
-    lon = [2.4, -74, 36.8, 139.7, -46.6, 174.8, 166.7, 0, np.nan]
+    lat = [48.9, 40.7, -1.3, 35.7, -23.5, -36.8, -54.3, np.nan, 0]
+    lon = [2.4, -74, 36.8, 139.7, -46.6, 174.8, -36.5, 0, np.nan]
     assert continents(lat, lon).tolist() == [
         "Europe", "North America", "Africa", "Asia", "South America", "Oceania", "Antarctica", "", "",
     ]  # fmt: skip

@@ -1,0 +1,130 @@
+"""Drawings of places: a map of truths and guesses, and how far apart they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbapps.geo.distance import places_of, unit_vectors
+from mbapps.geo.worldmap import land
+
+from .plots import COLOURS, INK, PALE, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_LINES = 400  # more than this many hide each other
+STEPS = 24  # of a great circle that is drawn
+LEAST_KM, MOST_KM = 0.1, 20_100.0  # of the axis of errors
+BINS = 60
+
+Floats = NDArray[np.float64]
+
+
+def world_axes(ax: Axes, lat: Floats, lon: Floats) -> None:
+    """Draw land on axes of longitude and latitude, cut to what holds some places, in degrees."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    rings = [Path(np.concatenate([ring, ring[:1]]), closed=True) for ring in land()]
+    ax.add_patch(PathPatch(Path.make_compound_path(*rings), facecolor=PALE, edgecolor="none"))
+    south, north, west, east = -60.0, 85.0, -180.0, 180.0
+    if len(lat):
+        south, north = min(south, float(lat.min()) - 2), max(north, float(lat.max()) + 2)
+    ax.set(xlim=(west, east), ylim=(max(-90, south), min(90, north)), aspect="equal")
+    ax.set_xticks(range(-180, 181, 60), [f"{abs(step)}°{'W' if step < 0 else 'E' if step else ''}" for step in
+                                         range(-180, 181, 60)])  # fmt: skip
+    ax.set_yticks(range(-60, 61, 30), [f"{abs(step)}°{'S' if step < 0 else 'N' if step else ''}" for step in
+                                       range(-60, 61, 30)])  # fmt: skip
+
+
+def great_circles(lat: Floats, lon: Floats, other_lat: Floats, other_lon: Floats) -> list[Floats]:
+    """Lines [P, 2] of longitude and latitude along the shortest ways between N places, cut at 180 degrees."""
+    start, end = unit_vectors(lat, lon), unit_vectors(other_lat, other_lon)
+    end = np.where(
+        ((start + end) ** 2).sum(axis=1, keepdims=True) < 1e-12, end + 1e-4, end
+    )  # opposite: any way
+    share = np.linspace(0, 1, STEPS)[:, None]
+    angle = np.arctan2(np.linalg.norm(np.cross(start, end), axis=1), (start * end).sum(axis=1))
+    weight = np.sinc(angle[:, None, None] * share / np.pi) * share  # sin(share * angle) / angle
+    back = np.sinc(angle[:, None, None] * (1 - share) / np.pi) * (1 - share)
+    north, east = places_of(back * start[:, None] + weight * end[:, None])
+    lines = []
+    for line in np.stack([east, north], axis=2):
+        cuts = np.flatnonzero(np.abs(np.diff(line[:, 0])) > 180) + 1
+        lines += [part for part in np.split(line, cuts) if len(part) > 1]
+    return lines
+
+
+def truths_and_guesses(lat: Floats, lon: Floats, guess_lat: Floats, guess_lon: Floats, km: Floats) -> Figure:
+    """Draw a map on which each truth is joined with its guess, coloured by how far apart they are.
+
+    Of more than MOST_LINES, evenly spread ones are drawn.
+
+    Args:
+        lat: [N] degrees of the truth.
+        lon: likewise.
+        guess_lat: [N] degrees of the guess.
+        guess_lon: likewise.
+        km: [N] between them.
+    """
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import LogNorm
+
+    figure, (ax,) = new_figure(9.2, 4.6)
+    rows = (
+        np.unique(np.linspace(0, len(lat) - 1, MOST_LINES).round().astype(int)) if len(lat) else np.arange(0)
+    )
+    lat, lon, guess_lat, guess_lon, km = (column[rows] for column in (lat, lon, guess_lat, guess_lon, km))
+    world_axes(ax, np.concatenate([lat, guess_lat]), np.concatenate([lon, guess_lon]))
+    norm = LogNorm(25, 10_000, clip=True)
+    for far in (False, True):  # good guesses lie over bad ones
+        those = (km > 750) != far
+        if not those.any():
+            continue
+        pieces, values = [], []
+        for line, value in zip(np.flatnonzero(those), km[those], strict=True):
+            parts = great_circles(*(column[line : line + 1] for column in (lat, lon, guess_lat, guess_lon)))
+            pieces += parts
+            values += [value] * len(parts)
+        lines: Any = LineCollection(pieces, cmap="RdYlGn_r", norm=norm, linewidths=0.7, alpha=0.6)
+        lines.set_array(np.array(values))
+        ax.add_collection(lines)
+    ax.scatter(guess_lon, guess_lat, s=7, color=COLOURS[1], linewidths=0, label="guess", zorder=3)
+    ax.scatter(lon, lat, s=7, color=COLOURS[0], linewidths=0, label="truth", zorder=3)
+    ax.legend(frameon=False, fontsize=9, loc="lower left", markerscale=2)
+    return figure
+
+
+def error_histogram(km: Floats, within: Sequence[float], median: float) -> Figure:
+    """Draw how the errors, [N] km, are spread on a logarithmic axis, and what share lies within each distance.
+
+    Args:
+        km: [N].
+        within: distances to mark.
+        median: of the errors, also marked.
+    """
+    figure, (ax,) = new_figure(7.6, 3.8)
+    edges = np.geomspace(LEAST_KM, MOST_KM, BINS + 1)
+    shown = np.clip(km, LEAST_KM, MOST_KM)
+    counts, _ = np.histogram(shown, edges)
+    ax.stairs(counts / max(1, len(km)), edges, fill=True, color=COLOURS[0], alpha=0.35)
+    ax.set_xscale("log")
+    ax.set_xlabel("km between truth and guess", fontsize=9)
+    ax.set_ylabel("share of the images", fontsize=9)
+    up = ax.twinx()
+    up.plot(np.sort(shown), np.arange(1, len(km) + 1) / max(1, len(km)), color=COLOURS[1], linewidth=1.6)
+    up.set_ylim(0, 1.02)
+    up.set_ylabel("share within", fontsize=9)
+    up.spines[["top", "right", "left"]].set_visible(False)
+    up.tick_params(labelsize=9)
+    for distance in within:
+        ax.axvline(distance, color=PALE, linewidth=1.0, linestyle=":")
+    if np.isfinite(median):
+        ax.axvline(max(median, LEAST_KM), color=INK, linewidth=1.1, label=f"median {median:,.0f} km")
+        ax.legend(frameon=False, fontsize=9, loc="upper left")
+    return figure
