@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_LINES = 400  # more than this many hide each other
-STEPS = 24  # of a great circle that is drawn
+STEPS = 48  # of a great circle that is drawn
 LEAST_KM, MOST_KM = 0.1, 20_100.0  # of the axis of errors
 BINS = 60
 
@@ -43,7 +43,11 @@ def world_axes(ax: Axes, lat: Floats, lon: Floats) -> None:
 
 
 def great_circles(lat: Floats, lon: Floats, other_lat: Floats, other_lon: Floats) -> list[Floats]:
-    """Lines [P, 2] of longitude and latitude along the shortest ways between N places, cut at 180 degrees."""
+    """Lines [P, 2] of longitude and latitude along the shortest ways between N places.
+
+    One that crosses 180 degrees goes on beyond, and comes again, a turn of the earth away: a map from -180 to 180
+    shows a part of each.
+    """
     start, end = unit_vectors(lat, lon), unit_vectors(other_lat, other_lon)
     end = np.where(
         ((start + end) ** 2).sum(axis=1, keepdims=True) < 1e-12, end + 1e-4, end
@@ -53,11 +57,10 @@ def great_circles(lat: Floats, lon: Floats, other_lat: Floats, other_lon: Floats
     weight = np.sinc(angle[:, None, None] * share / np.pi) * share  # sin(share * angle) / angle
     back = np.sinc(angle[:, None, None] * (1 - share) / np.pi) * (1 - share)
     north, east = places_of(back * start[:, None] + weight * end[:, None])
-    lines = []
-    for line in np.stack([east, north], axis=2):
-        cuts = np.flatnonzero(np.abs(np.diff(line[:, 0])) > 180) + 1
-        lines += [part for part in np.split(line, cuts) if len(part) > 1]
-    return lines
+    lines = list(np.stack([np.unwrap(east, period=360, axis=1), north], axis=2))
+    east_again = [line - [360, 0] for line in lines if line[:, 0].max() > 180]
+    west_again = [line + [360, 0] for line in lines if line[:, 0].min() < -180]
+    return lines + east_again + west_again
 
 
 def truths_and_guesses(lat: Floats, lon: Floats, guess_lat: Floats, guess_lon: Floats, km: Floats) -> Figure:

@@ -156,14 +156,18 @@ def test_great_circles_join_truth_and_guess() -> None:
 
     ends = [np.array([column]) for column in (35.68, 139.69, 34.05, -118.24)]  # Tokyo to Los Angeles
     lines = great_circles(*ends)
-    assert len(lines) == 2  # cut at 180 degrees
-    joined = np.concatenate(lines)
+    assert len(lines) == 2  # one reaches beyond 180 degrees, the other begins before -180
+    joined = lines[0]
+    assert lines[1] == pytest.approx(joined - [360, 0])
     assert joined[0] == pytest.approx([139.69, 35.68])
-    assert joined[-1] == pytest.approx([-118.24, 34.05])
+    assert joined[-1] == pytest.approx([-118.24 + 360, 34.05])
+    back = great_circles(*ends[2:], *ends[:2])
+    assert len(back) == 2
+    assert back[0] == pytest.approx(joined[::-1] - [360, 0])
     steps = great_circle_km(joined[:-1, 1], joined[:-1, 0], joined[1:, 1], joined[1:, 0])
     assert steps.sum() == pytest.approx(great_circle_km(*(end[0] for end in ends)), rel=1e-6)
     assert steps == pytest.approx(steps.mean(), rel=1e-6)
     opposite = np.concatenate(great_circles(*(np.array([x], dtype=float) for x in (0, 0, 0, 180))))
     assert np.isfinite(opposite).all()
     same = great_circles(*(np.array([x], dtype=float) for x in (5, 6, 5, 6)))
-    assert np.concatenate(same) == pytest.approx(np.tile([6.0, 5.0], (24, 1)))
+    assert np.concatenate(same) == pytest.approx(np.tile([6.0, 5.0], (48, 1)))
