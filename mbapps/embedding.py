@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from .deploy.bundle import Bundle, fingerprint, stack_views
@@ -76,8 +77,7 @@ class Embedder:
         network = self.bundle.network
         with torch.autocast(views.device.type, enabled=False):  # a trainer's would part rows from probes
             outputs = network.answer(views, self.name, flip=self.flip)
-        sizes = torch.tensor([views.shape[2:]] * len(views))
-        return np.stack([answer.vector for answer in network.head(self.name).decode(outputs, sizes)])
+        return np.asarray(F.normalize(outputs["embeddings"].float()).cpu().numpy())
 
     def embed_images(self, images: Sequence[UInt8Image]) -> NDArray[np.float32]:
         """Images [H, W, 3] of any sizes -> vectors [B, D] of length 1."""
