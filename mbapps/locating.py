@@ -140,7 +140,8 @@ class Locator:
             score = (mass * (_distances(where, points) <= SNAP_KM)).sum(axis=1)
             made[method] = [
                 replace(
-                    answer, lat=y, lon=x, score=one, radius_km=_radius(fitted, method, km), spread_km=km, neighbours=like
+                    answer, lat=y, lon=x, score=one, radius_km=_radius(fitted, method, km), spread_km=km,
+                    neighbours=like,
                 )
                 for answer, like, y, x, one, km in zip(
                     answers, alike, where[0].tolist(), where[1].tolist(), score.tolist(), far.tolist(), strict=True

@@ -94,6 +94,20 @@ def task_sections(
     ]
 
 
+def print_methods(metric: Any, numbers: Mapping[str, Any]) -> None:
+    """Print what each of several methods of answering is worth, where a metric knows several."""
+    from mbapps.report import print_columns
+    from mbapps.sections import format_value
+
+    rows: Mapping[str, Mapping[str, Any]] = (
+        metric.method_rows(numbers) if hasattr(metric, "method_rows") else {}
+    )
+    if rows:
+        names = list(next(iter(rows.values())))
+        shown = [[method, *(format_value(name, row[name]) for name in names)] for method, row in rows.items()]
+        print_columns("methods", ["", *names], shown)
+
+
 def print_problems(problems: Mapping[str, Sequence[str]]) -> None:
     """Say what was dropped or mended in the data, with the first places of each kind."""
     for reason, places in problems.items():

@@ -17,6 +17,7 @@ TRANSFORMS = {
     "fine_grained": ClassificationTransform,
     "face_attr": ClassificationTransform,
     "face_embed": ClassificationTransform,
+    "geo": ClassificationTransform,
 }
 OWN = {
     "image_size",
@@ -26,11 +27,14 @@ OWN = {
     "monitor",
     "positive_iou",
     "metric",
+    "cells",
+    "columns",
 }  # set by another key or by SSD
 TASKS_OWN = {
     "fine_grained": {"ema_decay"},  # fewer steps an epoch than detection has
     "face_attr": {"ema_decay", "crop_min_area", "crop_max_aspect"},  # aligned faces lose less
     "face_embed": {"ema_decay", "crop_min_area", "crop_max_aspect"},
+    "geo": {"ema_decay", "crop_min_area", "crop_max_aspect", "central_crop"},  # drawn landscapes are small
 }
 
 
@@ -109,7 +113,8 @@ def test_head_settings_are_the_arguments_of_the_head(task: str) -> None:
     assert set(cfg.head) - {"_target_"} <= set(arguments(cfg.head))
     assert {key for key in cfg.metric if not key.startswith("_")} <= set(arguments(cfg.metric))
     assert set(FITTING) == set(inspect.signature(Task).parameters) - {"network", "metric"}
-    assert set(cfg) == {*FITTING, "head", "metric", "image_size", "max_epochs"}
+    own = {"coarse_only", "gallery_photos"} if task == "geo" else set()
+    assert set(cfg) == {*FITTING, "head", "metric", "image_size", "max_epochs", *own}
 
 
 @pytest.mark.parametrize("task", options("data"))

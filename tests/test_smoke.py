@@ -19,6 +19,7 @@ SETS = {  # of each task the fixture of its data, and settings
     "face_attr": ("tiny_faces",),
     "face_embed": ("tiny_people", "task.head.triplet=1", "task.head.arcface=1"),
     "fine_grained": ("textures",),
+    "geo": ("tiny_world", "data.cells.max_photos=10", "data.cells.min_photos=1"),
 }
 
 

@@ -26,8 +26,8 @@ ABOUT_SHARES = (
 )
 ABOUT_CONTINENTS = "By the continent of the truth, which is that of the nearest large city."
 ABOUT_METHODS = (
-    "Cells: the most probable one. Neighbours: the density of the photos of the geo-index that are most like the image. "
-    "Hybrid: the density of both."
+    "Cells: the most probable one. Neighbours: the density of the photos of the geo-index that are most like the "
+    "image. Hybrid: the density of both."
 )
 FACTORS = np.geomspace(0.25, 4, 9)  # of the temperature, that are tried in fitting it
 WANTED = (CELLS, NEIGHBOURS)  # answers beside the hybrid that are measured with it
@@ -126,9 +126,10 @@ class GeoMetric:
     def conclude(self, thresholds: Any = None) -> dict[str, float]:
         """Give what is asked for once, not after each epoch: intervals, and all numbers by continent.
 
-        "_low" and "_high" of each number of `compute` hold 95 % of bootstrap samples of the images. By continent they
-        are called "continent_share_within_750_km/Europe" and "continent_share_within_750_km_low/Europe", with
-        "continent_images/Europe", how many images are there; by method "method_share_within_750_km/cells" and so on. "median_radius_km" is told where there are radii.
+        "_low" and "_high" of each number of `compute` hold 95 % of bootstrap samples of the images.
+        By continent they are called "continent_share_within_750_km/Europe" and so on, with "continent_images/Europe",
+        how many images are there; by method "method_share_within_750_km/cells" and so on, where there were several.
+        "median_radius_km" is told where there are radii.
 
         Args:
             thresholds: not used: a place has none.

@@ -13,6 +13,7 @@ from mbapps.measuring import (
     measure,
     number_sections,
     other_views,
+    print_methods,
     print_problems,
     task_sections,
     without_classes,
@@ -62,6 +63,7 @@ def run(cfg: DictConfig) -> None:
     title = f"{app.task_name()}: evaluation"
     report = write_report(folder / "report.html", title, sections, subtitle=scored.subtitle)
     paths = [*scored.paths, results, report]
+    print_methods(scored.metric, numbers)
     print_table(f"eval {app.task_name()}", without_classes(numbers), paths=paths)
 
 

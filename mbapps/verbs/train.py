@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from mbapps.measuring import (
     measure,
     number_sections,
+    print_methods,
     print_problems,
     task_sections,
     without_classes,
@@ -202,4 +203,5 @@ def _write(
     report = write_report(
         folder / "report.html", f"{task.head_name}: training", sections, subtitle=str(folder)
     )
+    print_methods(test, numbers)
     print_table(f"train {task.head_name}", without_classes(numbers), paths=[model, report, results])

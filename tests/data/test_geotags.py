@@ -91,7 +91,7 @@ def test_swapped_coordinates(tmp_path: Path) -> None:
     made(tmp_path, "a,151.2,-33.9\nb,2.3,48.9\n", "a.jpg", "b.jpg")
     with pytest.raises(
         ValueError,
-        match="1 of 2 latitudes lie outside .*: latitude and longitude are swapped; .*data.columns.lat=LON data.columns.lon=LAT",
+        match="1 of 2 latitudes lie outside .* are swapped; .*data.columns.lat=LON data.columns.lon=LAT",
     ):
         read_geotags(tmp_path)
     table = read_geotags(tmp_path, columns={"lat": "LON", "lon": "LAT"})
