@@ -46,7 +46,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexes, "EXACT_BELOW", 2000)
 
 
-@pytest.mark.parametrize(("count", "dim"), [(1, 8), (300, 16), (700, 1), (3000, 33), (20_000, 128)])
+@pytest.mark.parametrize(("count", "dim"), [(1, 8), (300, 16), (700, 1), (3000, 33), (5000, 64)])
 def test_an_index_takes_no_more_than_foretold(count: int, dim: int) -> None:
     faiss, vectors = load_faiss(), unit(count, dim=dim)
     forms = [Form("exact"), Form("hnsw")]
@@ -61,7 +61,10 @@ def test_an_index_takes_no_more_than_foretold(count: int, dim: int) -> None:
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize(
     ("count", "max_mb", "kind"),
-    [(1500, 10, "exact"), (1500, 0.45, "ivfpq"), (6000, 10, "hnsw"), (6000, 2.5, "ivfpq"), (6000, 0.9, "ivfpq"), (100, 0.1, "exact")],
+    [
+        (100, 0.1, "exact"), (1500, 10, "exact"), (1500, 0.45, "ivfpq"), (6000, 10, "hnsw"), (6000, 2.5, "ivfpq"),
+        (6000, 0.7, "ivfpq"),
+    ],
 )  # fmt: skip
 def test_the_folder_fits_and_the_kind_is_the_best_that_does(
     count: int, max_mb: float, kind: str, tmp_path: Path
@@ -78,26 +81,25 @@ def test_the_folder_fits_and_the_kind_is_the_best_that_does(
 
 @pytest.mark.usefixtures("few")
 def test_smaller_codes_still_find_what_is_alike(tmp_path: Path) -> None:
-    exact = places(10_000, "exact")
-    probes = unit(1000, 1, DIM)[:500]
+    exact = places(4000, "exact")
+    probes = unit(1000, 1, DIM)[:200]
     best = exact.search(probes, 20).rows
     recall = []
-    for max_mb in (2.0, 1.63, 1.55):
-        gallery = places(10_000, max_mb=max_mb)
+    for max_mb in (0.56, 0.5, 0.451):
+        gallery = places(4000, max_mb=max_mb)
         assert megabytes(gallery.save(tmp_path / "g")) <= max_mb
         found = gallery.search(probes, 20).rows
         recall.append(np.mean([len(np.intersect1d(*rows)) / 20 for rows in zip(found, best, strict=True)]))
-    assert gallery._rows.form.code_bytes < 8
+    assert gallery._rows.form.code_bytes == least_code(DIM)
     assert recall[0] > 0.8
-    assert recall[2] > 0.3
+    assert recall[2] > 0.2  # of chance: 0.005
     assert recall == sorted(recall, reverse=True)
 
 
 @pytest.mark.usefixtures("few")
 def test_what_can_not_fit_says_the_least_and_changes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"max_mb=0\.3 is too little for 6,000 rows: they take at least 0\.\d{3} MB, as ivfpq with 2 bytes"
-    ) as error:  # fmt: skip
+    said = r"max_mb=0\.3 is too little for 6,000 rows: they take at least 0\.\d{3} MB, as ivfpq with 2 bytes"
+    with pytest.raises(ValueError, match=said) as error:
         places(6000, max_mb=0.3)
     assert "MB are ids and columns; raise max_mb, or keep fewer rows" in str(error.value)
     least = float(re.findall(r"at least ([\d.]+) MB", str(error.value))[0])
@@ -121,10 +123,10 @@ def test_what_can_not_fit_says_the_least_and_changes_nothing(tmp_path: Path) -> 
 @pytest.mark.usefixtures("few")
 def test_a_budget_holds_for_rows_that_are_added(tmp_path: Path) -> None:
     folder, kinds = tmp_path / "g", []
-    gallery = Gallery(DIM, MODEL, max_mb=1.8)
+    gallery = Gallery(DIM, MODEL, max_mb=1.3)
     for start in range(0, 12_000, 2000):
         add(gallery, 2000, start)
-        assert megabytes(gallery.save(folder)) <= 1.8
+        assert megabytes(gallery.save(folder)) <= 1.3
         gallery = Gallery.open(folder)
         kinds.append((gallery.kind, gallery._rows.form.code_bytes))
     assert kinds[0][0] == "hnsw"
