@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,14 @@ class DataModule(pl.LightningDataModule, ABC):
 
     def training_order(self, table: Any, rank: int, world_size: int) -> EpochSampler | IdentitySampler | None:
         """Order in which training reads a table, its own or a student's; None shuffles it."""
+        return None
+
+    def inform(self, head: Any) -> list[str]:
+        """Give a new head what it must know of the data beside the classes; say what there is to say about it."""
+        return []
+
+    def write(self, folder: Path) -> Path | None:
+        """Keep in a run's folder what is worth keeping of the data, and give its place."""
         return None
 
     @abstractmethod

@@ -136,11 +136,12 @@ def check_places(
     lat, lon = table.lat, table.lon
     finite = np.isfinite(lat) & np.isfinite(lon)
     beyond = finite & (np.abs(lat) > 90)
-    if beyond.sum() > SWAPPED * finite.sum() and not (np.abs(lon[finite]) > 90).any():
+    turned = beyond & (np.abs(lat) <= 180) & (np.abs(lon) <= 90)  # a place if the columns change names
+    if turned.sum() > SWAPPED * finite.sum() and 2 * turned.sum() >= beyond.sum():
         names = names or {"lat": "lat", "lon": "lon"}
         raise ValueError(
             f"{source}: {int(beyond.sum())} of {int(finite.sum())} latitudes lie outside -90..90, such as "
-            f"{lat[beyond][0]:g}, and no longitude does: they are swapped; read them the other way round with "
+            f"{lat[turned][0]:g}: latitude and longitude are swapped; read them the other way round with "
             f"data.columns.lat={names['lon']} data.columns.lon={names['lat']}"
         )
     outside = finite & ((np.abs(lat) > 90) | (np.abs(lon) > 180))

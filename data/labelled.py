@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from mbapps.batches import AttributeBatch, ClassificationBatch, LabelTable
+from mbapps.batches import AttributeBatch, ClassificationBatch, GeoBatch, LabelTable
 from mbapps.images import BrokenImageError, UInt8Image, central_view, read_image
 
 from .base import DataModule, stack_images
 from .splits import SPLITS, licence
 from .synthetic import synthetic_root
 from .transforms import ClassificationTransform
+
+Kind = type[ClassificationBatch] | type[AttributeBatch] | type[GeoBatch]
 
 
 class Sample(NamedTuple):
@@ -88,19 +90,17 @@ class LabelledDataset(Dataset[Sample]):
             square = central_view(image, self.image_size, self.central_crop)
         else:
             square = self.transform(image, (self.seed, key[0], row))
-        return Sample(square, row, (image.shape[0], image.shape[1]), self.table.labels[row], broken)
+        return Sample(square, row, (image.shape[0], image.shape[1]), self.table.label(row), broken)
 
 
 class LabelledCollate:
     """Samples -> a batch of the wanted kind; unreadable ones are left out."""
 
-    def __init__(
-        self, image_size: int, kind: type[ClassificationBatch] | type[AttributeBatch] = ClassificationBatch
-    ):
+    def __init__(self, image_size: int, kind: Kind = ClassificationBatch):
         self.image_size = image_size
         self.kind = kind
 
-    def __call__(self, samples: Sequence[Sample]) -> ClassificationBatch | AttributeBatch:
+    def __call__(self, samples: Sequence[Sample]) -> Any:
         good = [sample for sample in samples if sample.image is not None]
         return self.kind(
             images=stack_images(
@@ -131,7 +131,7 @@ class LabelledData(DataModule):
         ValueError: a setting is out of its range.
     """
 
-    BATCH: type[ClassificationBatch] | type[AttributeBatch] = ClassificationBatch
+    BATCH: Kind = ClassificationBatch
     tables: dict[str, Any]  # LabelTable, or one of its kind
 
     def __init__(
@@ -195,7 +195,7 @@ class LabelledData(DataModule):
 
     def picture(self, split: str, row: int) -> tuple[UInt8Image, UInt8Image]:
         image = read_row(self.tables[split], row)
-        return image, self.titled(image, self.tables[split].labels[row])
+        return image, self.titled(image, self.tables[split].label(row))
 
     def problems(self) -> dict[str, list[str]]:
         merged: dict[str, dict[str, None]] = {}

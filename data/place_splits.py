@@ -8,36 +8,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mbapps.batches import GeoTable
+from mbapps.geo.cells import cell_ids, tokens
 
 from .boxes import tell
 from .geotags import find_lists, read_geotags, read_place_list
 from .splits import SPLITS
 
+LEVEL = 7  # of the cells that are kept together: about 70 km across
 LEFT_OUT = "photo of {}, or of a user of it: left out of {}"
 
 
-def coarse_cells(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.int64]:
-    """[N] number of the square of one degree that each of N places, in degrees, lies in.
-
-    >>> coarse_cells(np.array([48.8, 48.2]), np.array([2.3, 2.9])).tolist()
-    [49822, 49822]
-    """
-    north = np.clip(np.floor(lat), -90, 89).astype(np.int64)
-    east = np.floor(lon).astype(np.int64) % 360  # 180 is -180
-    return (north + 90) * 360 + (east + 180) % 360
-
-
 def split_places(table: GeoTable, val_fraction: float, test_fraction: float) -> dict[str, GeoTable]:
-    """Cut a table by a hash of who took each photo, or of the square of one degree where nobody is told.
+    """Cut a table by a hash of who took each photo, or of the S2 cell, 70 km across, where nobody is told.
 
-    A user's photos, or those of a square, are all in one split, and stay there whatever is added to the set.
+    A user's photos, or those of a cell, are all in one split, and stay there whatever is added to the set.
 
     Args:
         table: the whole.
-        val_fraction: of the users or squares, about, in [0, 1); 0 makes no such split.
+        val_fraction: of the users or cells, about, in [0, 1); 0 makes no such split.
         test_fraction: likewise.
 
     Raises:
@@ -47,7 +37,7 @@ def split_places(table: GeoTable, val_fraction: float, test_fraction: float) -> 
         raise ValueError(
             f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} leave nothing to train on"
         )
-    keys = np.char.mod("cell %d", coarse_cells(table.lat, table.lon)).astype(np.str_)
+    keys = np.char.add("cell ", tokens(cell_ids(table.lat, table.lon, LEVEL)))
     if table.users is not None:
         keys = np.where(table.users == "", keys, np.char.add("user ", table.users))
     once, owner = np.unique(keys, return_inverse=True)
@@ -62,7 +52,7 @@ def split_places(table: GeoTable, val_fraction: float, test_fraction: float) -> 
     }
     for split, there in rows.items():
         if not there.any():
-            kind = "squares of one degree" if table.users is None else "users"
+            kind = f"cells of level {LEVEL}" if table.users is None else "users"
             raise ValueError(
                 f"the {split} split of {table.folder} is empty: its {len(table)} photos are of {len(once)} {kind}, "
                 "each of which is in one split; raise data.val_fraction and data.test_fraction, or give lists of "

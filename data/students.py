@@ -106,7 +106,7 @@ class StudentDataset(Dataset[StudentSample]):
 
     def __getitem__(self, key: tuple[int, int]) -> StudentSample:
         image, row, broken = read_near(self.table, key[1], len(self))
-        label = self.table.labels[row]
+        label = self.table.label(row)
         if image is None:
             return StudentSample(Sample(None, row, (0, 0), label, broken), None, None)
         square, teacher, view = self._see(image, key[0], row)

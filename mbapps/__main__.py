@@ -14,8 +14,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 PATH_KEYS = frozenset({
     "out", "resume", "model", "predictions", "source", "gallery", "class_names", "backbone.weights",
     "data.root", "data.annotations", "data.images", "data.train", "data.val", "data.test", "data.test_ids",
-    "data.class_map", "data.pairs", "data.train_people", "data.test_people", "data.landmarks",
-    "distill.teacher", "distill.weights", "distill.images",
+    "data.class_map", "data.pairs", "data.train_people", "data.test_people", "data.landmarks", "data.places",
+    "data.partition", "distill.teacher", "distill.weights", "distill.images",
 })  # fmt: skip
 LIST_KEYS = frozenset(
     {"data.train", "data.val", "data.test", "data.classes", "data.attributes", "task.metric.groups", "remove"}

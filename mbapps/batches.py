@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor  # scoring a file of answers needs the tables alone, and starts without torch
 
 from .columns import Columns, lend_columns
-from .label_tables import UNKNOWN, AttributeTable, GeoTable, IdentityTable, LabelTable, Pairs
+from .label_tables import UNKNOWN, AttributeTable, GeoLabel, GeoTable, IdentityTable, LabelTable, Pairs
 
 __all__ = [
     "COLUMNS", "PADDING", "UNKNOWN", "AttributeBatch", "AttributeTable", "BoxTable", "ClassificationBatch",
-    "DetectionBatch", "GeoTable", "IdentityTable", "LabelTable", "Pairs",
+    "DetectionBatch", "GeoBatch", "GeoLabel", "GeoTable", "IdentityTable", "LabelTable", "Pairs",
 ]  # fmt: skip
 
 PADDING = -1  # label of the rows that pad an image's truth to the longest of its batch
@@ -143,3 +143,16 @@ class AttributeBatch(NamedTuple):
     broken: tuple[str, ...] = ()  # images that could not be read, each with its reason
     teacher: Tensor | None = None  # float32 [B, K], what a teacher said of these views of the images
     views: Tensor | None = None  # uint8 [B, 3, T, T], the same views at the size of a teacher to be asked
+
+
+class GeoBatch(NamedTuple):
+    """One step of geo-localization: B images and where each was taken."""
+
+    images: Tensor  # uint8 [B, 3, S, S], channels-last in memory
+    rows: Tensor  # int64 [B] rows of the data set's table
+    sizes: Tensor  # int64 [B, 2] height and width of the original image, px
+    labels: Tensor  # int64 [B, P] rows in each of P partitions, coarsest first; UNKNOWN in none
+    broken: tuple[str, ...] = ()  # images that could not be read, each with its reason
+    teacher: Tensor | None = None  # float32 [B, K], what a teacher said of these views of the images
+    views: Tensor | None = None  # uint8 [B, 3, T, T], the same views at the size of a teacher to be asked
+    places: Tensor | None = None  # float32 [B, 2] latitude and longitude, degrees

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from .deploy.bundle import Bundle, fingerprint, stack_views
@@ -18,15 +19,14 @@ from .images import BrokenImageError, UInt8Image, central_view, read_image
 from .search.checks import ModelId, is_share
 from .search.shards import Shard, contents_key, read_shard, shard_path, write_shard
 
-EMBEDDINGS = "embeddings"  # the output of heads that a gallery can be made with
-
 
 class Embedder:
     """A model folder that gives vectors.
 
     Args:
         folder: the model folder that `bundle` was opened from.
-        face_crop: share of each side, round the middle, that is looked at, in (0, 1]; None is that of the training.
+        face_crop: of faces, the share of each side, round the middle, that is looked at, in (0, 1]; None is that of the
+            training.
         flip: take the mean of each image's vector and its mirror image's.
 
     Raises:
@@ -41,21 +41,35 @@ class Embedder:
         if not isinstance(flip, bool):
             raise ValueError(f"flip must be true or false, got {flip}")
         heads = bundle.facts["heads"]
-        names = [name for name in heads if getattr(bundle.network.head(name), "TAUGHT", None) == EMBEDDINGS]
+        names = [name for name in heads if getattr(bundle.network.head(name), "EMBEDS", False)]
         if len(names) != 1:
             raise ValueError(
-                f"a gallery needs a model with embeddings, such as task=face_embed trains; {folder} holds "
+                f"a gallery needs a model with embeddings, such as task=face_embed and task=geo train; {folder} holds "
                 f"{', '.join(heads)}"
             )
         self.bundle, self.name, self.flip = bundle, names[0], flip
         self.facts: dict[str, Any] = heads[self.name]
-        self.face_crop = float(self.facts.get("face_crop", 1.0) if face_crop is None else face_crop)
-        view = {"face_crop": self.face_crop, "flip": self.flip}
+        settings = self.facts["settings"]
+        if settings.get("coarse_only") is not None:
+            raise ValueError(
+                f"{folder} was trained with task.coarse_only={settings['coarse_only']}: it gives no embeddings, since a "
+                "gallery of photos with their places would reveal more than it may"
+            )
+        view: dict[str, Any] = {"flip": self.flip}
+        if "central_crop" in settings:
+            if face_crop is not None:
+                raise ValueError(
+                    f"face_crop is for faces; {folder} sees the middle {settings['central_crop']} of each side"
+                )
+            self.crop = float(settings["central_crop"])
+        else:
+            self.crop = float(self.facts.get("face_crop", 1.0) if face_crop is None else face_crop)
+            view["face_crop"] = self.crop
         self.model = ModelId(str(Path(folder).absolute()), fingerprint(folder), view)
 
     def view(self, image: UInt8Image) -> UInt8Image:
         """What the network sees of an image [H, W, 3]: [S, S, 3]."""
-        return central_view(image, self.facts["image_size"], self.face_crop)
+        return central_view(image, self.facts["image_size"], self.crop)
 
     @torch.inference_mode()
     def embed(self, views: Tensor) -> NDArray[np.float32]:
@@ -63,8 +77,7 @@ class Embedder:
         network = self.bundle.network
         with torch.autocast(views.device.type, enabled=False):  # a trainer's would part rows from probes
             outputs = network.answer(views, self.name, flip=self.flip)
-        sizes = torch.tensor([views.shape[2:]] * len(views))
-        return np.stack([answer.vector for answer in network.head(self.name).decode(outputs, sizes)])
+        return np.asarray(F.normalize(outputs["embeddings"].float()).cpu().numpy())
 
     def embed_images(self, images: Sequence[UInt8Image]) -> NDArray[np.float32]:
         """Images [H, W, 3] of any sizes -> vectors [B, D] of length 1."""
@@ -83,8 +96,8 @@ class Batch(NamedTuple):
 class Photos(Dataset[Batch]):
     """Batches of files, each read by one worker."""
 
-    def __init__(self, files: Sequence[Path], batches: Sequence[range], size: int, face_crop: float):
-        self.files, self.batches, self.size, self.face_crop = files, batches, size, face_crop
+    def __init__(self, files: Sequence[Path], batches: Sequence[range], size: int, crop: float):
+        self.files, self.batches, self.size, self.crop = files, batches, size, crop
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -94,7 +107,7 @@ class Photos(Dataset[Batch]):
         broken = []
         for row in self.batches[number]:
             try:
-                views[row] = central_view(read_image(self.files[row]), self.size, self.face_crop)
+                views[row] = central_view(read_image(self.files[row]), self.size, self.crop)
             except (BrokenImageError, FileNotFoundError) as error:
                 broken.append(str(error))
         stacked = stack_views(list(views.values())) if views else None
@@ -139,7 +152,7 @@ class ShardWriter(pl.LightningModule):
                 starts = range(number * self.shard_size, end, self.batch_size)
                 batches += [range(start, min(start + self.batch_size, end)) for start in starts]
         return DataLoader(
-            Photos(self.files, batches, self.embedder.facts["image_size"], self.embedder.face_crop), batch_size=None,
+            Photos(self.files, batches, self.embedder.facts["image_size"], self.embedder.crop), batch_size=None,
             num_workers=self.num_workers if batches else 0, pin_memory=torch.cuda.is_available(),
         )  # fmt: skip
 

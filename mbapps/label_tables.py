@@ -39,6 +39,10 @@ class LabelTable:
         crops = None if self.crops is None else self.crops[images]
         return replace(self, files=self.files[images], labels=self.labels[images], crops=crops)
 
+    def label(self, row: int) -> Any:
+        """What is to be learned of one row."""
+        return self.labels[row]
+
     def part(self, row: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Cut out of a row's picture [H, W, 3] the part that counts."""
         if self.crops is None:
@@ -137,17 +141,29 @@ class IdentityTable(LabelTable):
         return replace(super().extended(files, labels), face_crop=face_crop, landmarks=landmarks)
 
 
+class GeoLabel(NamedTuple):
+    """What is to be learned of one photo."""
+
+    cells: NDArray[np.int32]  # [P] rows in each of P nested partitions, coarsest first; UNKNOWN in none
+    lat: float  # degrees
+    lon: float
+
+
 @dataclass(frozen=True)
 class GeoTable(LabelTable):
-    """Images and where each was taken: `labels` are cells, rows of `class_names`, once a partition gives them.
+    """Images and where each was taken: `labels` are cells once partitions give them, [N, P] of P nested ones.
 
-    Without a partition `class_names` is empty and every label UNKNOWN, as is that of a place in no cell. Of P
-    nested partitions the labels are [N, P]. A row without a place, as of images that only a teacher sees, has NaN.
+    They are rows within each partition, UNKNOWN for a place in none of its cells; without partitions all are, [N].
+    A row without a place, as of images that only a teacher sees, has NaN.
     """
 
     lat: NDArray[np.float64] = field(kw_only=True)  # [N] degrees, north is positive
     lon: NDArray[np.float64] = field(kw_only=True)  # [N] degrees, east is positive
     users: NDArray[np.str_] | None = field(kw_only=True, default=None)  # [N] who took it; "" where unknown
+
+    def label(self, row: int) -> GeoLabel:
+        """What is to be learned of one row."""
+        return GeoLabel(np.atleast_1d(self.labels[row]), float(self.lat[row]), float(self.lon[row]))
 
     def take(self, images: NDArray[np.int64]) -> Self:
         """Give the table of some image rows, in that order."""

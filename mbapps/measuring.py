@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 WORST = 12  # pictures of the worst images in the report
 SHOWN_PLACES = 5  # of each problem with the annotations
+OWN_TABLES = ("method_", "continent_")  # of the metric
 OWN = "the model's own thresholds"
 
 
@@ -48,13 +49,13 @@ def without_classes(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def number_sections(numbers: Mapping[str, Any]) -> list[Any]:
-    """The numbers at a glance, and a table of those by class; those by group are in their metric's own sections."""
+    """The numbers at a glance, and a table of those by class; others with a slash are in their metric's sections."""
     from mbapps.sections import Numbers, Rows
 
     classes: dict[str, dict[str, Any]] = {}
     for name, value in numbers.items():
         metric, slash, label = name.partition("/")
-        if slash and "group_" not in metric:
+        if slash and not metric.startswith(OWN_TABLES) and "group_" not in metric:
             classes.setdefault(label, {})[metric] = value
     parts: list[Any] = [Numbers("Numbers", without_classes(numbers))]
     return [*parts, Rows("By class", classes)] if classes else parts

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mbapps.geo.distance import places_of, unit_vectors
+from mbapps.geo.distance import ways
 from mbapps.geo.worldmap import land
 
 from .plots import COLOURS, INK, PALE, new_figure
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_LINES = 400  # more than this many hide each other
-STEPS = 48  # of a great circle that is drawn
 LEAST_KM, MOST_KM = 0.1, 20_100.0  # of the axis of errors
 BINS = 60
 
@@ -48,15 +47,7 @@ def great_circles(lat: Floats, lon: Floats, other_lat: Floats, other_lon: Floats
     One that crosses 180 degrees goes on beyond, and comes again, a turn of the earth away: a map from -180 to 180
     shows a part of each.
     """
-    start, end = unit_vectors(lat, lon), unit_vectors(other_lat, other_lon)
-    end = np.where(
-        ((start + end) ** 2).sum(axis=1, keepdims=True) < 1e-12, end + 1e-4, end
-    )  # opposite: any way
-    share = np.linspace(0, 1, STEPS)[:, None]
-    angle = np.arctan2(np.linalg.norm(np.cross(start, end), axis=1), (start * end).sum(axis=1))
-    weight = np.sinc(angle[:, None, None] * share / np.pi) * share  # sin(share * angle) / angle
-    back = np.sinc(angle[:, None, None] * (1 - share) / np.pi) * (1 - share)
-    north, east = places_of(back * start[:, None] + weight * end[:, None])
+    north, east = np.moveaxis(ways(lat, lon, other_lat, other_lon), -1, 0)
     lines = list(np.stack([np.unwrap(east, period=360, axis=1), north], axis=2))
     east_again = [line - [360, 0] for line in lines if line[:, 0].max() > 180]
     west_again = [line + [360, 0] for line in lines if line[:, 0].min() < -180]

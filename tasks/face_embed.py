@@ -68,6 +68,7 @@ class FaceEmbedHead(nn.Module):
     CLASS_LAYERS = ("prototypes",)  # state dict prefixes that are void for other people
     OPEN_SET = True  # the people it will be asked about are not those it learned from
     TAUGHT = "embeddings"  # the output that a teacher is asked for
+    EMBEDS = True  # galleries can be made with it
 
     def __init__(
         self,

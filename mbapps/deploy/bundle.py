@@ -29,6 +29,7 @@ HEAD_CLASSES = {
     "FineGrainedHead": "mbapps.tasks.fine_grained",
     "FaceAttrHead": "mbapps.tasks.face_attr",
     "FaceEmbedHead": "mbapps.tasks.face_embed",
+    "GeoHead": "mbapps.tasks.geo",
 }
 
 
@@ -241,12 +242,16 @@ def save_bundle(folder: str | Path, network: Network, facts: Mapping[str, Any]) 
 def fingerprint(folder: str | Path) -> str:
     """A hash of what decides a model folder's answers: the weights, and the settings of body and heads.
 
-    Thresholds, metrics and lineage have no part in it.
+    Thresholds, metrics, lineage and what was fitted to read answers by have no part in it.
     """
     facts = read_facts(Path(folder))
     heads = {
-        name: [head["class"], head["settings"], head["image_size"]] for name, head in facts["heads"].items()
-    }
+        name: [
+            head["class"], {key: value for key, value in head["settings"].items() if key != "fitted"},
+            head["image_size"],
+        ]
+        for name, head in facts["heads"].items()
+    }  # fmt: skip
     digest = hashlib.blake2b(json.dumps([facts["body"], heads], sort_keys=True).encode(), digest_size=16)
     with (Path(folder) / WEIGHTS).open("rb") as file:
         while block := file.read(1 << 20):

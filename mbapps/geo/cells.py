@@ -21,7 +21,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MAX_LEVEL = 30
-EARTH_KM = 6371.0088  # mean radius
 CHUNK = 1 << 14  # points at a time: their temporaries stay in the processor's cache
 STEP = 6  # levels by one look-up; 30 is a multiple, and the table has 32 KB
 IN_DOUBT = 1e-5  # of a leaf's width; sine and cosine a few units in the last place off move a point by 1e-6
@@ -76,7 +75,7 @@ def cell_ids(latitudes: ArrayLike, longitudes: ArrayLike, level: int = MAX_LEVEL
         if not (np.abs(y).max() <= 90 and np.abs(x).max() <= 180):
             raise ValueError(
                 "a latitude is NaN or outside [-90, 90], or a longitude outside [-180, 180]; "
-                "leave such places out with mbapps.geo.checks.check_places"
+                "leave such places out"
             )
         found, doubt = _leaves(np.radians(y), np.radians(x), np.sin, np.cos)
         if (

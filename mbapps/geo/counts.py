@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .cells import MAX_LEVEL, Cells, Floats, Ints, cell_ids, is_valid, leaf_ranges, levels
-from .shapes import vectors
+from .distance import unit_vectors
 
 UNIT = 1 << 30  # of a sum, in an Earth's radius
 CHUNK = 1 << 17  # photos summed at a time: below 2^22 float64 adds their integers exactly
@@ -79,7 +79,7 @@ class Photos:
         users: [N] numbers or strings, or None.
 
     Raises:
-        ValueError: a place is none (see `check_places`), or a photo has no user though others have.
+        ValueError: a coordinate is NaN or out of range, or a photo has no user though others have.
     """
 
     level = MAX_LEVEL
@@ -204,7 +204,7 @@ def codes(users: ArrayLike, count: int | None = None) -> Ints:
 
 
 def _units(latitudes: Floats, longitudes: Floats) -> Floats:
-    return np.floor(vectors(latitudes, longitudes) * UNIT + 0.5)
+    return np.floor(unit_vectors(latitudes, longitudes) * UNIT + 0.5)
 
 
 def _users(rows: Ints, users: Ints, count: int) -> Ints:

@@ -36,7 +36,7 @@ def unit_vectors(lat: ArrayLike, lon: ArrayLike) -> Floats:
     """[..., 3] the points of the unit sphere at some places, in degrees."""
     north, east = np.radians(np.asarray(lat, dtype=np.float64)), np.radians(np.asarray(lon, dtype=np.float64))
     flat = np.cos(north)
-    return np.stack([flat * np.cos(east), flat * np.sin(east), np.sin(north)], axis=-1)
+    return np.stack([np.cos(east) * flat, np.sin(east) * flat, np.sin(north)], axis=-1)
 
 
 def places_of(vectors: NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
@@ -64,3 +64,28 @@ def moved(lat: Floats, lon: Floats, km: Floats, bearing: Floats) -> tuple[Floats
     to_north = np.stack([-np.sin(north) * np.cos(east), -np.sin(north) * np.sin(east), np.cos(north)], axis=1)
     ahead = np.cos(bearing)[:, None] * to_north + np.sin(bearing)[:, None] * to_east
     return places_of(np.cos(angle) * here + np.sin(angle) * ahead)
+
+
+def ways(
+    lat: ArrayLike, lon: ArrayLike, other_lat: ArrayLike, other_lon: ArrayLike, steps: int = 48
+) -> Floats:
+    """[N, steps, 2] latitude and longitude, in degrees, along the shortest ways between N pairs of places.
+
+    Args:
+        lat: [N] degrees.
+        lon: likewise.
+        other_lat: likewise.
+        other_lon: likewise.
+        steps: points on each, with both ends.
+
+    >>> ways([0.0], [0.0], [0.0], [90.0], steps=3).round(3).tolist()
+    [[[0.0, 0.0], [0.0, 45.0], [0.0, 90.0]]]
+    """
+    start, end = unit_vectors(lat, lon), unit_vectors(other_lat, other_lon)
+    opposite = ((start + end) ** 2).sum(axis=1, keepdims=True) < 1e-12
+    end = np.where(opposite, end + 1e-4, end)  # any way is as short
+    share = np.linspace(0, 1, steps)[:, None]
+    angle = np.arctan2(np.linalg.norm(np.cross(start, end), axis=1), (start * end).sum(axis=1))[:, None, None]
+    weight = np.sinc(angle * share / np.pi) * share  # sin(share * angle) / angle
+    back = np.sinc(angle * (1 - share) / np.pi) * (1 - share)
+    return np.stack(places_of(back * start[:, None] + weight * end[:, None]), axis=-1)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .cells import CHUNK, MAX_LEVEL, Cells, Floats, Ints, cell_ids, children, leaf_ranges, levels, tokens
+from .cells import (
+    CHUNK,
+    MAX_LEVEL,
+    Cells,
+    Floats,
+    Ints,
+    cell_ids,
+    children,
+    from_tokens,
+    leaf_ranges,
+    levels,
+    tokens,
+)  # fmt: skip
 from .counts import CountTable, Photos, rows_of
-from .shapes import degrees
+from .distance import places_of
 
 FACES = np.arange(1, 12, 2, dtype=np.uint64) << np.uint64(60)
 
@@ -162,7 +174,8 @@ def build_partition(source: Photos | CountTable, rules: Rules | None = None) -> 
                 "lower min_users, or raise max_photos"
             )
         cells, photos, users = cells[enough], photos[enough], users[enough]
-    return Partition(cells, photos, degrees(source.sums_of(cells)), users, rules, total)
+    centres = np.stack(places_of(source.sums_of(cells).astype(np.float64)), axis=-1)
+    return Partition(cells, photos, centres, users, rules, total)
 
 
 def build_nested(
@@ -198,6 +211,37 @@ def parent_maps(nested: Mapping[str, Partition]) -> dict[str, Ints]:
         fine: nested[fine].parents_in(nested[coarse])
         for coarse, fine in zip(names[:-1], names[1:], strict=True)
     }
+
+
+def class_names_of(nested: Mapping[str, Partition]) -> list[str]:
+    """Name the classes of a head over partitions, coarsest first: the cells' tokens, after the partition's name.
+
+    Of a single partition the tokens alone.
+    """
+    if len(nested) == 1:
+        return tokens(next(iter(nested.values())).cells).tolist()
+    return [f"{name}/{token}" for name, part in nested.items() for token in tokens(part.cells).tolist()]
+
+
+def cells_of(class_names: Sequence[str]) -> dict[str, Cells]:
+    """Read what `class_names_of` gave: the cells of each partition by its name, "" of a single one.
+
+    Raises:
+        ValueError: a name is no token of a cell, or the cells of a partition overlap or do not ascend.
+
+    >>> {name: cells.tolist() for name, cells in cells_of(["a/1", "b/04", "b/1c"]).items()}
+    {'a': [1152921504606846976], 'b': [288230376151711744, 2017612633061982208]}
+    """
+    names: dict[str, list[str]] = {}
+    for each in class_names:
+        part, _, token = each.rpartition("/")
+        names.setdefault(part, []).append(token)
+    found = {part: from_tokens(each) for part, each in names.items()}
+    for part, cells in found.items():
+        first, last = leaf_ranges(cells)
+        if (first[1:] <= last[:-1]).any():
+            raise ValueError(f"the cells of the partition {part!r} overlap or are not in order")
+    return found
 
 
 def _apart(rules: Rules) -> tuple[int, ...]:

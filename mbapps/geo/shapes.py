@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .cells import EARTH_KM, MAX_LEVEL, STEP, TO_IJ, Floats, Ints, lowest_bits
+from .cells import MAX_LEVEL, STEP, TO_IJ, Floats, Ints, lowest_bits
+from .distance import EARTH_KM, places_of
 
 
 def centres(cells: ArrayLike) -> Floats:
@@ -16,7 +17,7 @@ def centres(cells: ArrayLike) -> Floats:
     [[0.0, 0.0]]
     """
     face, i, j, size = _squares(cells)
-    return degrees(_on_sphere(face, _uv(2 * i + size), _uv(2 * j + size)))
+    return np.stack(places_of(_on_sphere(face, _uv(2 * i + size), _uv(2 * j + size))), axis=-1)
 
 
 def corners(cells: ArrayLike) -> Floats:
@@ -25,7 +26,7 @@ def corners(cells: ArrayLike) -> Floats:
     A cell over a pole or the antimeridian has corners whose longitudes jump.
     """
     face, u, v = _bounds(cells)
-    return degrees(_on_sphere(face[:, None], u[:, [0, 1, 1, 0]], v[:, [0, 0, 1, 1]]))
+    return np.stack(places_of(_on_sphere(face[:, None], u[:, [0, 1, 1, 0]], v[:, [0, 0, 1, 1]])), axis=-1)
 
 
 def areas_km2(cells: ArrayLike) -> Floats:
@@ -36,32 +37,6 @@ def areas_km2(cells: ArrayLike) -> Floats:
         np.stack([np.ones(len(u)), u[:, k], v[:, m]], axis=-1) for k, m in ((0, 0), (1, 0), (1, 1), (0, 1))
     )
     return EARTH_KM**2 * (_solid_angle(flat, a, b, c) + _solid_angle(flat, a, c, d))
-
-
-def vectors(latitudes: ArrayLike, longitudes: ArrayLike) -> Floats:
-    """Give unit vectors [..., 3] of places in degrees."""
-    phi, theta = np.radians(latitudes), np.radians(longitudes)
-    flat = np.cos(phi)
-    return np.stack([np.cos(theta) * flat, np.sin(theta) * flat, np.sin(phi)], axis=-1)
-
-
-def degrees(points: ArrayLike) -> Floats:
-    """Give latitude and longitude [..., 2] of vectors [..., 3] of any length but 0."""
-    x, y, z = np.moveaxis(np.asarray(points, np.float64), -1, 0)
-    return np.degrees(np.stack([np.arctan2(z, np.sqrt(x * x + y * y)), np.arctan2(y, x)], axis=-1))
-
-
-def distances_km(places: ArrayLike, others: ArrayLike) -> Floats:
-    """Give great-circle distances of places [..., 2] in degrees; the two broadcast.
-
-    >>> round(float(distances_km([51.5074, -0.1278], [48.8566, 2.3522])))
-    344
-    """
-    lat, lng = np.moveaxis(np.radians(places), -1, 0)
-    other_lat, other_lng = np.moveaxis(np.radians(others), -1, 0)
-    half = np.sin((other_lat - lat) / 2) ** 2
-    half = half + np.cos(lat) * np.cos(other_lat) * np.sin((other_lng - lng) / 2) ** 2
-    return 2 * EARTH_KM * np.arcsin(np.sqrt(np.minimum(half, 1)))
 
 
 def _squares(cells: ArrayLike) -> tuple[Ints, Ints, Ints, Ints]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mbapps.batches import GeoTable
+from mbapps.batches import UNKNOWN, GeoTable
 from mbapps.geo.cities import continents
 from mbapps.geo.distance import great_circle_km
+from mbapps.locating import CELLS, HYBRID, NEIGHBOURS, Fitted
 from mbapps.place_prediction import Place
 
 from .average_precision import Floats, interval, resamples
@@ -23,6 +25,31 @@ ABOUT_SHARES = (
     "samples of the images."
 )
 ABOUT_CONTINENTS = "By the continent of the truth, which is that of the nearest large city."
+ABOUT_METHODS = (
+    "Cells: the most probable one. Neighbours: the density of the photos of the geo-index that are most like the image. "
+    "Hybrid: the density of both."
+)
+FACTORS = np.geomspace(0.25, 4, 9)  # of the temperature, that are tried in fitting it
+WANTED = (CELLS, NEIGHBOURS)  # answers beside the hybrid that are measured with it
+
+
+class Guess(NamedTuple):
+    """Where an image was placed."""
+
+    lat: float
+    lon: float
+    score: float
+    radius: float  # km, or NaN
+    spread: float  # km, or NaN
+
+
+class Answer(NamedTuple):
+    """What was said of one image."""
+
+    guess: Guess
+    others: dict[str, Guess]  # by method
+    surprise: Floats | None  # [T] -log of the probability of its own cell by FACTORS; None in no cell
+    spreads: Floats | None  # [T] of the cells' answer by FACTORS, km
 
 
 class GeoMetric:
@@ -52,9 +79,7 @@ class GeoMetric:
         self.truth = truth
         self.resamples = resamples
         self.continents = continents(truth.lat, truth.lon)
-        self.rows: list[
-            tuple[int, tuple[float, float, float, float]]
-        ] = []  # row; lat, lon, score, radius or NaN
+        self.rows: list[tuple[int, Answer]] = []
 
     def update(self, rows: Sequence[int], predictions: Sequence[Place]) -> None:
         """Add where some images were placed, given by their rows in the table.
@@ -63,14 +88,29 @@ class GeoMetric:
             ValueError: a place is not finite or not on earth, or a radius is negative.
         """
         for row, place in zip(rows, predictions, strict=True):
-            radius = math.nan if place.radius_km is None else float(place.radius_km)
-            on_earth = math.isfinite(place.lon) and abs(place.lat) <= 90  # NaN is not
-            if not on_earth or radius < 0:
-                raise ValueError(
-                    f"{self.truth.files[row]} was placed at {place.lat}, {place.lon} within {place.radius_km} km: a "
-                    "place must be finite, its latitude in -90..90 and its radius >= 0"
-                )
-            self.rows.append((int(row), (float(place.lat), float(place.lon), float(place.score), radius)))
+            for one in (place, *place.others.values()):
+                on_earth = math.isfinite(one.lon) and abs(one.lat) <= 90  # NaN is not
+                if not on_earth or (one.radius_km is not None and one.radius_km < 0):
+                    raise ValueError(
+                        f"{self.truth.files[row]} was placed at {one.lat}, {one.lon} within {one.radius_km} km: a "
+                        "place must be finite, its latitude in -90..90 and its radius >= 0"
+                    )
+            others = {method: _guess(one) for method, one in place.others.items()}
+            self.rows.append((int(row), Answer(_guess(place), others, *self._tempered(int(row), place))))
+
+    def _tempered(self, row: int, place: Place) -> tuple[Floats | None, Floats | None]:
+        """What other temperatures would make of the cells' answer."""
+        if place.probabilities is None or place.cells is None:
+            return None, None
+        logs = np.log(np.maximum(place.probabilities, 1e-300)) / FACTORS[:, None]
+        best = int(place.probabilities.argmax())
+        powers = np.exp(logs - logs[:, best, None])
+        total = powers.sum(axis=1)
+        at = place.cells.distances_km(place.cells.lat[best, None], place.cells.lon[best, None])[0]
+        labels = np.atleast_1d(self.truth.labels[row])
+        own = int(labels[-1])  # in the finest partition
+        surprise = None if own == UNKNOWN else np.log(total) - (logs[:, own] - logs[:, best])
+        return surprise, powers @ at / total
 
     def compute(self) -> dict[str, float]:
         """Give "median_error_km", "share_within_1_km" and so on for 25, 200, 750 and 2500 km, and "coverage".
@@ -87,8 +127,8 @@ class GeoMetric:
         """Give what is asked for once, not after each epoch: intervals, and all numbers by continent.
 
         "_low" and "_high" of each number of `compute` hold 95 % of bootstrap samples of the images. By continent they
-        are called "share_within_750_km/Europe" and "share_within_750_km_low/Europe", with "images/Europe", how many
-        images are there. "median_radius_km" is told where there are radii.
+        are called "continent_share_within_750_km/Europe" and "continent_share_within_750_km_low/Europe", with
+        "continent_images/Europe", how many images are there; by method "method_share_within_750_km/cells" and so on. "median_radius_km" is told where there are radii.
 
         Args:
             thresholds: not used: a place has none.
@@ -102,12 +142,85 @@ class GeoMetric:
             numbers["median_radius_km"] = float(np.median(radii[np.isfinite(radii)]))
         for name in sorted(set(there.tolist())):
             part = there == name
-            numbers[f"images/{name}"] = int(part.sum())
-            numbers |= {f"{key}/{name}": value for key, value in _numbers(km[part]).items()}
-            numbers |= _intervals(f"/{name}", km[part], self.resamples)
+            numbers[f"continent_images/{name}"] = int(part.sum())
+            numbers |= {f"continent_{key}/{name}": value for key, value in _numbers(km[part]).items()}
+            numbers |= {
+                f"continent_{key}": value
+                for key, value in _intervals(f"/{name}", km[part], self.resamples).items()
+            }
             if held is not None and (known := part[~np.isnan(radii)]).any():
-                numbers[f"coverage/{name}"] = float(held[known].mean())
+                numbers[f"continent_coverage/{name}"] = float(held[known].mean())
+        return numbers | self._by_method()
+
+    def _by_method(self) -> dict[str, float]:
+        """All numbers by method, with their intervals; none where there was one method alone."""
+        numbers: dict[str, float] = {}
+        for method in self.methods():
+            km, _, radii, _ = self.errors(method)
+            numbers |= {f"method_{key}/{method}": value for key, value in _numbers(km).items()}
+            numbers |= {
+                f"method_{key}": value for key, value in _intervals(f"/{method}", km, self.resamples).items()
+            }
+            held = _held(km, radii)
+            if held is not None:
+                numbers[f"method_coverage/{method}"] = float(held.mean())
+                numbers[f"method_median_radius_km/{method}"] = float(np.median(radii[np.isfinite(radii)]))
         return numbers
+
+    def methods(self) -> list[str]:
+        """Methods that answered each image: none, or cells, neighbours and their hybrid, the answer itself."""
+        known = self.rows[0][1].others if self.rows else {}
+        return [*(method for method in WANTED if method in known), HYBRID] if known else []
+
+    def fit(self, fitted: Fitted, coverage: float) -> Fitted:
+        """Fit what the answers, made with `fitted`, leave to be fitted.
+
+        Of cells alone: the temperature by which the photos' own cells are likeliest, and the radius. With a geo-index:
+        the weight of the neighbours, of those that were tried, by which the errors' logarithms are least, and all
+        radii; the temperature stays. A radius is the least multiple of the spread that holds the truth of a share of
+        `coverage` of new photos of the same kind, on average over sets of photos to fit on; too few photos give none.
+
+        Source: Guo et al., On Calibration of Modern Neural Networks (2017); Lei et al., Distribution-Free Predictive
+        Inference for Regression (2018), section 5.2.
+        """
+        candidates = [
+            method for method in (self.rows[0][1].others if self.rows else {}) if method not in WANTED
+        ]
+        if not self.methods():
+            at = self._best_factor()
+            spreads = np.array([_at(answer.spreads, at) for answer in self._once().values()])
+            radius = _multiple(self.errors()[0], spreads, coverage)
+            return replace(fitted, temperature=fitted.temperature * at, radius=_finite({CELLS: radius}))
+        chosen = HYBRID
+        if candidates:
+            chosen = min(
+                candidates, key=lambda each: float(np.log(np.maximum(self.errors(each)[0], 1)).mean())
+            )
+            fitted = replace(fitted, weight=float(chosen))
+        radii = {
+            method: _multiple(self.errors(of)[0], self._spreads(of), coverage)
+            for method, of in ((CELLS, CELLS), (NEIGHBOURS, NEIGHBOURS), (HYBRID, chosen))
+        }
+        return replace(fitted, radius=_finite(radii))
+
+    def _best_factor(self) -> float:
+        """The factor of the temperature by which the photos' own cells are likeliest, 1 where none is known."""
+        known = [answer.surprise for answer in self._once().values() if answer.surprise is not None]
+        if not known:
+            return 1.0
+        mean = np.mean(known, axis=0)
+        best = int(mean.argmin())
+        if not 0 < best < len(FACTORS) - 1:
+            return float(FACTORS[best])
+        left, middle, right = mean[best - 1 : best + 2]  # the lowest point of a parabola through three
+        shift = 0.5 * (left - right) / max(left - 2 * middle + right, 1e-12)
+        return float(FACTORS[best] * (FACTORS[1] / FACTORS[0]) ** shift)
+
+    def _spreads(self, method: str) -> Floats:
+        return np.array([_by(answer, method).spread for answer in self._once().values()])
+
+    def _once(self) -> dict[int, Answer]:
+        return dict(sorted(self.rows, key=lambda each: each[0]))
 
     def sections(self, numbers: Mapping[str, float], thresholds: Any, chosen: str) -> list[Any]:
         """The report's plots and tables."""
@@ -115,7 +228,7 @@ class GeoMetric:
         from mbapps.sections import Plot, Rows
 
         km, _, _, images = self.errors()
-        guesses = np.array([guess[:2] for _, guess in sorted(dict(self.rows).items())]).reshape(-1, 2)
+        guesses = np.array([answer.guess[:2] for answer in self._once().values()]).reshape(-1, 2)
         drawn = f" {MOST_LINES} of {len(km):,} are drawn." if len(km) > MOST_LINES else ""
         parts: list[Any] = [
             Plot(
@@ -129,15 +242,17 @@ class GeoMetric:
             ),
             Rows("Shares within", self._table(numbers), ABOUT_SHARES),
         ]  # fmt: skip
+        if methods := self.method_rows(numbers):
+            parts.append(Rows("By method", methods, ABOUT_METHODS))
         columns = ["images", "median_error_km", *(f"share_within_{at}_km" for at in WITHIN_KM), "coverage"]
         by_continent = {
             name.partition("/")[2]: {
                 column.replace("_", " "): numbers[key]
                 for column in columns
-                if (key := f"{column}/{name.partition('/')[2]}") in numbers
+                if (key := f"continent_{column}/{name.partition('/')[2]}") in numbers
             }
             for name in numbers
-            if name.startswith("images/")
+            if name.startswith("continent_images/")
         }
         return [*parts, Rows("By continent", by_continent, ABOUT_CONTINENTS)] if by_continent else parts
 
@@ -155,14 +270,36 @@ class GeoMetric:
 
     def answer(self, row: int, thresholds: Any = None) -> Place:
         """What was said of one image."""
-        lat, lon, score, radius = dict(self.rows)[row]
+        lat, lon, score, radius, _ = dict(self.rows)[row].guess
         return Place(lat, lon, score, None if math.isnan(radius) else radius)
 
-    def errors(self) -> tuple[Floats, NDArray[np.str_], Floats, NDArray[np.int64]]:
-        """Km [N] between truth and guess, continent [N] of the truth, radius [N] or NaN, and image rows [N], rising."""
-        once = dict(sorted(self.rows))
+    def method_rows(self, numbers: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+        """A row of numbers for each method; none where there was one method alone."""
+        names = [
+            *(f"share_within_{at}_km" for at in WITHIN_KM),
+            "median_error_km",
+            "coverage",
+            "median_radius_km",
+        ]
+        return {
+            method: {
+                name.replace("share_within_", "").replace("_", " "): numbers[key]
+                for name in names
+                if (key := f"method_{name}/{method}") in numbers
+            }
+            for method in self.methods()
+        }
+
+    def errors(self, method: str = HYBRID) -> tuple[Floats, NDArray[np.str_], Floats, NDArray[np.int64]]:
+        """Km [N] between truth and guess, continent [N] of the truth, radius [N] or NaN, and image rows [N], rising.
+
+        Args:
+            method: one of `others`; else the answer itself.
+        """
+        once = self._once()
         images = np.fromiter(once, np.int64, len(once))
-        lat, lon, _, radii = np.array(list(once.values()), dtype=np.float64).reshape(-1, 4).T
+        guesses = [_by(answer, method) for answer in once.values()]
+        lat, lon, _, radii, _ = np.array(guesses, dtype=np.float64).reshape(-1, 5).T
         km = great_circle_km(self.truth.lat[images], self.truth.lon[images], lat, lon)
         return km, self.continents[images], radii, images
 
@@ -224,3 +361,28 @@ def _held(km: Floats, radii: Floats) -> NDArray[np.bool_] | None:
     """Whether each radius holds the truth, of those images that have one; None where none has."""
     known = ~np.isnan(radii)
     return km[known] <= radii[known] if known.any() else None
+
+
+def _guess(place: Place) -> Guess:
+    radius, spread = (math.nan if km is None else float(km) for km in (place.radius_km, place.spread_km))
+    return Guess(float(place.lat), float(place.lon), float(place.score), radius, spread)
+
+
+def _by(answer: Answer, method: str) -> Guess:
+    return answer.others.get(method, answer.guess)
+
+
+def _at(spreads: Floats | None, factor: float) -> float:
+    """A spread at a factor of the temperature between those that were tried."""
+    return math.nan if spreads is None else float(np.interp(np.log(factor), np.log(FACTORS), spreads))
+
+
+def _multiple(km: Floats, spreads: Floats, coverage: float) -> float:
+    """The least multiple of spreads [N] that holds errors [N] with a share of `coverage`; infinite of too few."""
+    ratios = np.sort((km / spreads)[np.isfinite(spreads)])
+    rank = math.ceil((len(ratios) + 1) * coverage)
+    return float(ratios[rank - 1]) if 0 < rank <= len(ratios) else math.inf
+
+
+def _finite(radii: Mapping[str, float]) -> dict[str, float]:
+    return {method: factor for method, factor in radii.items() if math.isfinite(factor)}

@@ -47,8 +47,8 @@ def run(cfg: DictConfig) -> None:
             f"distill.{unused[0]}={cfg.distill[unused[0]]} needs a teacher: give distill.teacher="
         )
     network, notes = build_network(cfg, data.class_names)
-    notes += [*_unfold(network, data), *lesson_notes]
     head = network.head(app.task_name())
+    notes += [*_unfold(network, data), *lesson_notes, *data.inform(head)]
     if lessons and hasattr(head, "learn_from"):
         from mbapps.teaching import first_answers
 
@@ -70,7 +70,13 @@ def run(cfg: DictConfig) -> None:
             fit_seconds = time.perf_counter() - fit_started
             load_best(task, folder)
         val = measure(cfg, folder, task, data, "val")
-        if hasattr(task.head, "calibrate"):
+        if "gallery_photos" in cfg.task:
+            from mbapps.deploy.bundle import describe, save_bundle
+            from mbapps.geo_index import fit_places
+
+            save_bundle(folder / "model", task.network, describe(task.network, {}))
+            val = fit_places(cfg, folder, task, data, folder / "model")
+        elif hasattr(task.head, "calibrate"):
             task.head.calibrate(val)
         thresholds = val.best_thresholds().tolist() if hasattr(val, "best_thresholds") else None
         decision = val.best_accuracy_threshold() if hasattr(val, "best_accuracy_threshold") else None

@@ -91,7 +91,7 @@ def test_swapped_coordinates(tmp_path: Path) -> None:
     made(tmp_path, "a,151.2,-33.9\nb,2.3,48.9\n", "a.jpg", "b.jpg")
     with pytest.raises(
         ValueError,
-        match="1 of 2 latitudes lie outside .*: they are swapped; .*data.columns.lat=LON data.columns.lon=LAT",
+        match="1 of 2 latitudes lie outside .*: latitude and longitude are swapped; .*data.columns.lat=LON data.columns.lon=LAT",
     ):
         read_geotags(tmp_path)
     table = read_geotags(tmp_path, columns={"lat": "LON", "lon": "LAT"})
@@ -99,7 +99,7 @@ def test_swapped_coordinates(tmp_path: Path) -> None:
 
 
 def test_a_slip_is_not_swapped(tmp_path: Path) -> None:
-    rows = "".join(f"{row},1,{row % 80}\n" for row in range(1, 200)) + "200,95,3\n"
+    rows = "".join(f"{row},1,{row % 80}\n" for row in range(1, 200)) + "200,95,123\n"
     table = read_place_list(made(tmp_path, rows) / "places.csv", tmp_path, pictures=False)
     assert len(table) == 199
     assert list(table.problems) == [OUT_OF_RANGE]

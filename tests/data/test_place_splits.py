@@ -7,7 +7,8 @@ import pytest
 from conftest import write_files
 
 from mbapps.batches import UNKNOWN, GeoTable
-from mbapps.data.place_splits import LEFT_OUT, coarse_cells, read_place_splits, split_places
+from mbapps.data.place_splits import LEFT_OUT, LEVEL, read_place_splits, split_places
+from mbapps.geo.cells import cell_ids
 
 HEADER = "IMG_ID,AUTHOR,LAT,LON\n"
 
@@ -33,7 +34,7 @@ def test_no_user_is_in_two_splits() -> None:
 
 def test_no_cell_is_in_two_splits_where_no_user_is_known() -> None:
     splits = split_places(table(20_000), 0.1, 0.2)
-    cells = {split: set(coarse_cells(one.lat, one.lon).tolist()) for split, one in splits.items()}
+    cells = {split: set(cell_ids(one.lat, one.lon, LEVEL).tolist()) for split, one in splits.items()}
     assert sum(map(len, cells.values())) == len(set.union(*cells.values()))
     assert sum(map(len, splits.values())) == 20_000
 
@@ -49,18 +50,10 @@ def test_photos_of_unknown_users_go_by_their_place() -> None:
     places = table(3000, [""] * 1500 + [f"user{row % 90}" for row in range(1500)])
     splits = split_places(places, 0.3, 0.3)
     unknown = [
-        set(coarse_cells(one.lat[one.users == ""], one.lon[one.users == ""])) for one in splits.values()
+        set(cell_ids(one.lat[one.users == ""], one.lon[one.users == ""], LEVEL).tolist())
+        for one in splits.values()
     ]
     assert sum(map(len, unknown)) == len(set.union(*unknown))
-
-
-def test_squares_of_one_degree() -> None:
-    lat, lon = np.array([-90, 90, 89.5, 0, 0, 0]), np.array([-180, 180, -179.5, 179.9, -0.1, 0.1])
-    cells = coarse_cells(lat, lon)
-    assert cells[0] == 0
-    assert cells[1] == cells[2]
-    assert len(set(cells.tolist())) == 5
-    assert cells.max() < 180 * 360
 
 
 def test_splits_that_cant_be(tmp_path: Path) -> None:
@@ -70,7 +63,7 @@ def test_splits_that_cant_be(tmp_path: Path) -> None:
         ValueError, match="split of photos is empty: its 9 photos are of 1 users, each of which"
     ):
         split_places(table(9, ["ann"] * 9), 0.3, 0.3)
-    with pytest.raises(ValueError, match="its 1 photos are of 1 squares of one degree"):
+    with pytest.raises(ValueError, match="its 1 photos are of 1 cells of level 7"):
         split_places(table(1), 0.3, 0.3)
 
 
@@ -114,5 +107,5 @@ def test_one_list_is_cut(tmp_path: Path) -> None:
 
 
 def test_photos_are_cut_by_their_exif(test_data: Path) -> None:
-    with pytest.raises(ValueError, match="its 9 photos are of 1 squares of one degree"):
+    with pytest.raises(ValueError, match="its 9 photos are of 1 cells of level 7"):
         read_place_splits(test_data / "datasets/geo/exif", 0.1, 0.1)

@@ -122,7 +122,7 @@ def test_none() -> None:
     [(float("nan"), 0.0), (0.0, float("nan")), (90.1, 0.0), (0.0, -180.1), (float("inf"), 0.0)],
 )
 def test_places_that_are_none(lat: float, lng: float) -> None:
-    with pytest.raises(ValueError, match="leave such places out with mbapps.geo.checks.check_places"):
+    with pytest.raises(ValueError, match="leave such places out"):
         cell_ids([1.0, lat], [1.0, lng])
 
 

@@ -10,8 +10,8 @@ from geo_places import same, towns
 
 from mbapps.geo.cells import Cells, cell_ids, children, contains, leaf_ranges, levels, parents
 from mbapps.geo.counts import Photos
+from mbapps.geo.distance import great_circle_km, places_of, unit_vectors
 from mbapps.geo.partition import FACES, Rules, build_nested, build_partition, parent_maps
-from mbapps.geo.shapes import degrees, distances_km, vectors
 
 SMALL = Rules(max_photos=400, min_photos=20)
 
@@ -84,8 +84,8 @@ def test_rows_and_centres() -> None:
     assert np.array_equal(held.argmax(0)[rows >= 0], rows[rows >= 0])
     assert not held[:, rows < 0].any()
     for row in (0, 7, len(part) - 1):
-        mean = degrees(vectors(lat[rows == row], lng[rows == row]).mean(0))
-        assert distances_km(mean, part.centres[row]) < 1e-4
+        mean = places_of(unit_vectors(lat[rows == row], lng[rows == row]).mean(0))
+        assert great_circle_km(*mean, *part.centres[row]) < 1e-4
     assert (part.rows_of(part.cells) == np.arange(len(part))).all()
     assert part.rows([], []).shape == (0,)
 
@@ -93,7 +93,7 @@ def test_rows_and_centres() -> None:
 def test_the_centre_of_photos_across_the_antimeridian() -> None:
     part = build_partition(Photos([0.0] * 60, [179.0] * 30 + [-179.0] * 30), Rules(max_photos=100))
     assert len(part) == 1
-    assert distances_km(part.centres[0], [0.0, 180.0]) < 1e-4
+    assert great_circle_km(*part.centres[0], 0.0, 180.0) < 1e-4
 
 
 def test_photos_on_the_borders_of_cells() -> None:

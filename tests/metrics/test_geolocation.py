@@ -45,11 +45,15 @@ def test_shares_within_distances() -> None:
 
 def test_by_continent() -> None:
     numbers = placed([PARIS, SYDNEY, PARIS], [10, 300, 1000]).conclude()
-    assert (numbers["images/Europe"], numbers["images/Oceania"]) == (2, 1)
-    assert numbers["share_within_25_km/Europe"] == 0.5
-    assert numbers["share_within_750_km/Oceania"] == 1
-    assert numbers["median_error_km/Europe"] == pytest.approx(505)
-    assert numbers["share_within_25_km_low/Europe"] <= 0.5 <= numbers["share_within_25_km_high/Europe"]
+    assert (numbers["continent_images/Europe"], numbers["continent_images/Oceania"]) == (2, 1)
+    assert numbers["continent_share_within_25_km/Europe"] == 0.5
+    assert numbers["continent_share_within_750_km/Oceania"] == 1
+    assert numbers["continent_median_error_km/Europe"] == pytest.approx(505)
+    assert (
+        numbers["continent_share_within_25_km_low/Europe"]
+        <= 0.5
+        <= numbers["continent_share_within_25_km_high/Europe"]
+    )
     assert not any(name.endswith("/Asia") for name in numbers)
 
 
@@ -57,8 +61,8 @@ def test_coverage_of_those_that_have_a_radius() -> None:
     metric = placed([PARIS, SYDNEY, LAGOS, PARIS], [10, 300, 100, 5], [20, 200, 100.001, None])
     assert metric.compute()["coverage"] == pytest.approx(2 / 3)
     numbers = metric.conclude()
-    assert numbers["coverage/Europe"] == 1
-    assert numbers["coverage/Oceania"] == 0
+    assert numbers["continent_coverage/Europe"] == 1
+    assert numbers["continent_coverage/Oceania"] == 0
     assert numbers["median_radius_km"] == pytest.approx(100.001)
     assert numbers["coverage_low"] <= 2 / 3 <= numbers["coverage_high"]
     assert metric.answer(3).radius_km is None
