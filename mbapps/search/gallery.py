@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .budget import Form, check_max_mb, other_bytes
 from .checks import ModelId, check_new, check_vectors, some
-from .folder import INDEX, METADATA, read_folder, write_folder
-from .indexes import KINDS, build_index, choose_kind, own_index, search_index, vectors_of
+from .folder import METADATA, read_folder, write_folder
+from .indexes import KINDS, choose_kind
+from .rows import Found, Rows
 from .texts import Column, Texts, as_column, from_arrays, holds, join, to_arrays
-
-MAX_TOMBSTONES = 0.2  # of HNSW's rows: beyond it a search walks over many rows for nothing
-
-
-class Found(NamedTuple):
-    """The k rows most like each of Q probes, best first."""
-
-    scores: NDArray[np.float32]  # [Q, k] inner products in [-1, 1]; -inf beside row -1
-    rows: NDArray[np.int64]  # [Q, k] of ids and columns; -1 where an approximate kind found no more
 
 
 class Gallery:
@@ -30,47 +24,55 @@ class Gallery:
 
     Kinds: "exact" compares a probe with all rows. "hnsw" walks a graph: it keeps the vectors whole, and rows that were
     removed stay as tombstones until they are a fifth, when saving builds the graph anew. "ivfpq" keeps a code of 3/8
-    byte a number, learned from the first vectors that are added, so its scores are approximate too.
+    byte a number, or of less where the budget asks for it, learned from the first vectors that are added, so its scores
+    are approximate too, and what it lost never comes back.
 
     Args:
         dim: D.
         model: what makes the vectors.
-        kind: one of KINDS; None chooses by the number of rows, and again as it grows.
+        kind: one of KINDS; None chooses by the number of rows and the budget, and again as the gallery grows.
+        max_mb: most megabytes (of 1,000,000 bytes) of the folder that `save` writes, ids and columns among them; None
+            is any number. The budget is saved too, and holds for rows that are added later.
 
     Attributes:
         ids: N unique texts.
         columns: by name, N texts or numbers.
+        wanted, max_mb: as the arguments; what is set anew counts from the next `add` or `save` on.
 
     Raises:
         ValueError: an argument is out of its range.
         ImportError: faiss is missing, as soon as there is a row.
     """
 
-    def __init__(self, dim: int, model: ModelId, kind: str | None = None):
+    def __init__(self, dim: int, model: ModelId, kind: str | None = None, max_mb: float | None = None):
         if dim < 1:
             raise ValueError(f"a gallery's vectors need dim >= 1, got {dim}")
         if kind is not None and kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, or null, got {kind!r}")
+        check_max_mb(max_mb)
         self.dim = dim
         self.model = model
-        self.kind = kind or choose_kind(0)
-        self.chosen = kind is None
+        self.wanted = kind
+        self.max_mb = max_mb
         self.ids = Texts.pack([])
         self.columns: dict[str, Column] = {}
-        self._index: Any = None  # None without rows
-        self._mapped = False  # then the index must not be changed
-        self._labels = np.empty(0, dtype=np.int64)  # [N] ascending: the index's number of each row
+        self._rows = Rows(dim, kind or choose_kind(0))
         self._row_of: dict[str, int] | None = None  # made when it is needed: opening must not take a loop
 
+    @property
+    def kind(self) -> str:
+        """How the rows are kept now."""
+        return self._rows.kind
+
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._rows)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._rows()
+        return key in self._by_id()
 
     def row(self, name: str) -> int | None:
         """Row of an id, or None."""
-        return self._rows().get(name)
+        return self._by_id().get(name)
 
     def facts(self, row: int) -> dict[str, Any]:
         """What the columns say of one row: texts and numbers by name."""
@@ -79,7 +81,7 @@ class Gallery:
             for name, column in self.columns.items()
         }
 
-    def _rows(self) -> dict[str, int]:
+    def _by_id(self) -> dict[str, int]:
         if self._row_of is None:
             self._row_of = {name: row for row, name in enumerate(self.ids.plain())}
         return self._row_of
@@ -99,22 +101,18 @@ class Gallery:
         folder = Path(folder)
         meta, index, arrays = read_folder(folder, verify=verify)
         try:
-            gallery = cls(meta["dim"], ModelId(**meta["model"]), None if meta["chosen"] else meta["kind"])
-            gallery.kind = meta["kind"]
+            wanted = None if meta["chosen"] else meta["kind"]
+            gallery = cls(meta["dim"], ModelId(**meta["model"]), wanted, meta.get("max_mb"))
             columns = from_arrays({key: arrays[key] for key in arrays if "/" in key}, meta["count"])
-            labels = arrays["labels"]
-            if len(labels) != meta["count"] or (np.diff(labels, prepend=-1) <= 0).any():
-                raise ValueError("its labels do not ascend")
-            if len(labels) and gallery.kind != "ivfpq" and labels[-1] >= index.ntotal:
-                raise ValueError("its labels lie beyond the index")
-            if len(labels) and gallery.kind != "hnsw" and index.ntotal != len(labels):
-                raise ValueError(f"it has {len(labels)} rows, {INDEX} {index.ntotal}")
+            if len(arrays["labels"]) != meta["count"]:
+                raise ValueError(f"it has {len(arrays['labels'])} labels")
+            gallery._rows = Rows(gallery.dim, meta["kind"], index, arrays["labels"])
             ids = columns.pop("ids")
             if not isinstance(ids, Texts):
                 raise TypeError("ids must be texts")
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder / METADATA} does not belong to this gallery: {error}") from error
-        gallery.ids, gallery._index, gallery._labels, gallery._mapped = ids, index, labels, True
+        gallery.ids = ids
         gallery.columns = {name.removeprefix("column/"): column for name, column in columns.items()}
         return gallery
 
@@ -123,16 +121,39 @@ class Gallery:
 
         Raises:
             OSError: there is no room, or no right to write.
+            ValueError: no way to keep the rows fits into the budget.
         """
-        if self._index is not None and self._index.ntotal - len(self) > MAX_TOMBSTONES * self._index.ntotal:
-            self._rebuild(self.vectors(), self.kind)
-        meta = {
-            "kind": self.kind, "chosen": self.chosen, "dim": self.dim, "count": len(self),
+        self.settle()
+        write_folder(Path(folder), self._rows.index, self._arrays(self.ids, self.columns), self._meta())
+        return Path(folder)
+
+    def settle(self) -> bool:
+        """Build the index anew if it is not what is wanted, does not fit or has many tombstones; tell if it was.
+
+        Raises:
+            ValueError: no way to keep the rows fits into the budget.
+        """
+        form = self._form(0, self.ids, self.columns) if len(self) else None
+        if form is None and not self._rows.worn:
+            return False
+        self._rows.build(self._rows.vectors(), form or self._rows.form)
+        return True
+
+    def _arrays(self, ids: Texts, columns: Mapping[str, Column]) -> dict[str, NDArray[Any]]:
+        named = {"ids": ids, **{f"column/{name}": column for name, column in columns.items()}}
+        return {"labels": self._rows.labels, **to_arrays(named)}
+
+    def _meta(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind, "chosen": self.wanted is None, "dim": self.dim, "count": len(self),
+            "max_mb": None if self.max_mb == math.inf else self.max_mb,
             "model": asdict(self.model) | {"view": dict(self.model.view)},
         }  # fmt: skip
-        columns = {"ids": self.ids, **{f"column/{name}": column for name, column in self.columns.items()}}
-        write_folder(Path(folder), self._index, {"labels": self._labels, **to_arrays(columns)}, meta)
-        return Path(folder)
+
+    def _form(self, more: int, ids: Texts, columns: Mapping[str, Column]) -> Form | None:
+        """How to keep the rows and so many more, with these ids and columns; None is as now."""
+        others = other_bytes(self._arrays(ids, columns), self._meta()) + 8 * more  # labels
+        return self._rows.form_of(len(self) + more, self.wanted, self.max_mb, others)
 
     def expect(self, model: ModelId) -> None:
         """Check that vectors of `model` can be compared with these.
@@ -163,14 +184,14 @@ class Gallery:
             model: what made the vectors, compared with the gallery's; None if the caller knows.
 
         Raises:
-            ValueError: vectors are of another model, width or length, or not finite; an id is there twice; or columns
-                are missing or too short.
+            ValueError: vectors are of another model, width or length, or not finite; an id is there twice; columns are
+                missing or too short; or no way to keep the rows fits into the budget.
         """
         if model is not None:
             self.expect(model)
         added = Texts.pack(ids)
         vectors = check_vectors(vectors, self.dim, added)
-        check_new(added.plain(), self._rows())
+        check_new(added.plain(), self._by_id())
         named = {name: as_column(name, values, len(added)) for name, values in (columns or {}).items()}
         kinds, known = ({n: holds(column) for n, column in cs.items()} for cs in (named, self.columns))
         if len(self) and kinds != known:
@@ -179,21 +200,15 @@ class Gallery:
             )
         if not len(added):
             return
-        wanted = choose_kind(len(self) + len(added)) if self.chosen else self.kind
-        if self._index is None or KINDS.index(wanted) > KINDS.index(self.kind):
-            self._rebuild(np.concatenate([self.vectors(), vectors]) if len(self) else vectors, wanted)
+        before = len(self)
+        joined = join([self.ids, added]) if before else added
+        columns = {n: join([self.columns[n], c]) if before else c for n, c in named.items()}
+        form = self._form(len(added), joined, columns)  # type: ignore[arg-type]
+        if form is None:
+            self._rows.add(vectors)
         else:
-            first = self._index.ntotal if self.kind != "ivfpq" else int(self._labels[-1]) + 1
-            labels = np.arange(first, first + len(added))
-            if self.kind == "ivfpq":
-                self._own().add_with_ids(vectors, labels)
-            else:
-                self._own().add(vectors)
-            self._labels = np.concatenate([self._labels, labels])
-        before = len(self.ids)
-        self.ids = join([self.ids, added]) if before else added  # type: ignore[assignment]
-        self.columns = {n: join([self.columns[n], c]) if before else c for n, c in named.items()}
-        self._row_of = None
+            self._rows.build(np.concatenate([self.vectors(), vectors]) if before else vectors, form)
+        self.ids, self.columns, self._row_of = joined, columns, None  # type: ignore[assignment]
 
     def remove(self, ids: Iterable[str]) -> None:
         """Take rows out: all that are named, or none where there is an error.
@@ -201,18 +216,13 @@ class Gallery:
         Raises:
             ValueError: an id is not there.
         """
-        rows, wanted = self._rows(), list(dict.fromkeys(ids))
+        rows, wanted = self._by_id(), list(dict.fromkeys(ids))
         if unknown := [name for name in wanted if name not in rows]:
             raise ValueError(f"no {some(unknown)} in the gallery; nothing was removed")
         if not wanted:
             return
         gone = np.array([rows[name] for name in wanted], dtype=np.int64)
-        kept = np.setdiff1d(np.arange(len(self)), gone)
-        if not len(kept):
-            self._index = None
-        elif self.kind != "hnsw":
-            self._own().remove_ids(self._labels[gone])
-        self._labels = self._labels[kept] if self.kind != "exact" else np.arange(len(kept))
+        kept = self._rows.remove(gone)
         self.ids = self.ids.take(kept)
         self.columns = {
             name: column.take(kept) if isinstance(column, Texts) else column[kept]
@@ -235,26 +245,11 @@ class Gallery:
             self.expect(model)
         if top_k < 1:
             raise ValueError(f"top_k must be >= 1, got {top_k}")
-        if self._index is None:
+        if not len(self):
             raise ValueError("the gallery is empty; add vectors to it first")
         probes = check_vectors(probes, self.dim)
-        scores, labels = search_index(self.kind, self._index, probes, min(top_k, len(self)), self._labels)
-        rows = np.searchsorted(self._labels, labels)
-        rows[labels < 0] = -1
-        return Found(np.where(rows < 0, -np.inf, scores).astype(np.float32), rows)
+        return self._rows.search(probes, min(top_k, len(self)))
 
     def vectors(self) -> NDArray[np.float32]:
         """The vectors [N, D]; those of "ivfpq" are only what its codes say."""
-        if self._index is None:
-            return np.empty((0, self.dim), dtype=np.float32)
-        return vectors_of(self.kind, self._index, self._labels)
-
-    def _own(self) -> Any:
-        """The index, to be changed."""
-        if self._mapped:
-            self._index, self._mapped = own_index(self._index), False
-        return self._index
-
-    def _rebuild(self, vectors: NDArray[np.float32], kind: str) -> None:
-        self._index, self.kind, self._mapped = build_index(kind, vectors), kind, False
-        self._labels = np.arange(len(vectors))
+        return self._rows.vectors()

@@ -55,12 +55,32 @@ def choose_kind(count: int) -> str:
     return "hnsw" if count < HNSW_BELOW else "ivfpq"
 
 
-def build_index(kind: str, vectors: NDArray[np.float32]) -> Any:
+def most_code(dim: int) -> int:
+    """Bytes of a code of IVF-PQ for `dim` numbers: 3/8 of a byte for each."""
+    return max(1, dim * 3 // 8)
+
+
+def least_code(dim: int) -> int:
+    """Bytes of the smallest code that still tells vectors of `dim` numbers apart: 1/32 for each."""
+    return max(1, dim // 32)
+
+
+def padded(dim: int, code_bytes: int) -> int:
+    """Numbers of a vector that is padded until each byte of its code stands for as many of them."""
+    return -(-dim // code_bytes) * code_bytes
+
+
+def lists_for(count: int) -> int:
+    """Lists of IVF for so many rows."""
+    return max(1, min(int(LISTS_PER_ROOT * count**0.5), count // ROWS_PER_LIST))
+
+
+def build_index(kind: str, vectors: NDArray[np.float32], code_bytes: int | None = None) -> Any:
     """Build an index over vectors [N, D] of length 1, numbered from 0; IVF-PQ is trained on them.
 
-    The codes of IVF-PQ take 3/8 of a byte for each of the D numbers, and each row's number 8 bytes: at D = 128 together
-    56 bytes instead of 512. The vectors are turned at random first, so that each byte tells of as much as any other; to
-    learn the turn (OPQ) takes many times as long.
+    The codes of IVF-PQ take `code_bytes` each, else 3/8 of a byte for each of the D numbers, and each row's number
+    takes 8 bytes: at D = 128 together 56 bytes instead of 512. The vectors are turned at random first, so that each
+    byte tells of as much as any other; to learn the turn (OPQ) takes many times as long.
 
     Source: Malkov and Yashunin, Hierarchical Navigable Small World graphs (2016); Jégou et al., Product Quantization
     for Nearest Neighbor Search (2011).
@@ -80,20 +100,16 @@ def build_index(kind: str, vectors: NDArray[np.float32]) -> Any:
             raise ValueError(
                 f"kind=ivfpq needs at least {LEAST_TO_TRAIN} vectors to learn from, got {count}; leave kind= out"
             )
-        index = _untrained_codes(faiss, count, dim)
+        index = _untrained_codes(faiss, count, dim, code_bytes or most_code(dim))
         index.train(vectors)
     index.add(vectors)
     return index
 
 
-def _untrained_codes(faiss: Any, count: int, dim: int) -> Any:
-    codes = max(1, dim * 3 // 8)
-    width = 3 * codes  # a byte for three numbers; at least as wide as the vectors, which are padded
-    while width < dim:
-        width += codes
+def _untrained_codes(faiss: Any, count: int, dim: int, codes: int) -> Any:
+    width, lists = padded(dim, codes), lists_for(count)
     turn = faiss.RandomRotationMatrix(dim, width)
     turn.init(0)
-    lists = max(1, min(int(LISTS_PER_ROOT * count**0.5), count // ROWS_PER_LIST))
     centres = faiss.IndexFlatIP(width)
     inner = faiss.IndexIVFPQ(centres, width, lists, codes, 8, faiss.METRIC_INNER_PRODUCT)
     inner.cp.max_points_per_centroid = SAMPLES_PER_LIST
@@ -164,3 +180,11 @@ def is_kind(kind: str, index: Any) -> bool:
     return (
         type(index) is faiss.IndexPreTransform and type(faiss.downcast_index(index.index)) is faiss.IndexIVFPQ
     )
+
+
+def codes_of(kind: str, index: Any) -> tuple[int, int]:
+    """Bytes of a code and number of lists of an index: 0 and 0 where it has none."""
+    if kind != "ivfpq":
+        return 0, 0
+    inner = load_faiss().downcast_index(index.index)
+    return inner.pq.code_size, inner.nlist

@@ -11,20 +11,21 @@ from .gallery import Gallery
 from .texts import join
 
 
-def merge(galleries: Sequence[Gallery], kind: str | None = None) -> Gallery:
+def merge(galleries: Sequence[Gallery], kind: str | None = None, max_mb: float | None = None) -> Gallery:
     """Make one gallery of the rows of several, in their order; the index is built anew.
 
-    Vectors that come out of "ivfpq" stay as approximate as their codes; merge before you compress.
+    Vectors that come out of "ivfpq" stay as approximate as their codes; merge before you compress. The budgets of the
+    parts are not the whole's: it has `max_mb`, and None is none.
 
     Raises:
-        ValueError: there are none, their models differ, or two have the same id.
+        ValueError: there are none, their models differ, two have the same id, or the budget is too small.
     """
     if not galleries:
         raise ValueError("merge needs at least one gallery")
     first = galleries[0]
     for gallery in galleries[1:]:
         first.expect(gallery.model)
-    merged = Gallery(first.dim, first.model, kind)
+    merged = Gallery(first.dim, first.model, kind, max_mb)
     full = [gallery for gallery in galleries if len(gallery)]
     if full:
         names = list(full[0].columns)
