@@ -48,6 +48,7 @@ class Embedder:
                 f"{', '.join(heads)}"
             )
         self.bundle, self.name, self.flip = bundle, names[0], flip
+        self.places = hasattr(bundle.network.head(self.name), "attach")  # it can ask a geo-index
         self.facts: dict[str, Any] = heads[self.name]
         settings = self.facts["settings"]
         if settings.get("coarse_only") is not None:
