@@ -129,7 +129,7 @@ class GeoData(LabelledData):
             )
         if len(self.class_names) < 2:
             raise ValueError(
-                f"all {len(tables['train']):,} training photos of {self.root} lie in one cell: there is nothing to "
+                f"the {len(tables['train']):,} training photos of {self.root} leave one cell: there is nothing to "
                 "tell apart; lower data.cells.max_photos, or raise data.cells.max_level"
             )
         own = cells_of(self.class_names)

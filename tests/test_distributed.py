@@ -11,6 +11,8 @@ import pytest
 from conftest import QUICK
 
 from mbapps.data.synthetic import write_detection
+from mbapps.data.synthetic_landscapes import write_landscapes
+from mbapps.search.gallery import Gallery
 
 
 def run(*words: str, cwd: Path) -> None:
@@ -51,3 +53,23 @@ def test_two_processes(tmp_path: Path) -> None:
     for name in ("AP", "AP50", "AR100"):
         assert both[name] == pytest.approx(one[name], abs=1e-6)
         assert trained[name] == pytest.approx(one[name], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_place_photos(tmp_path: Path) -> None:
+    """The geo-index is written once, by both, and the fitted numbers are those of all photos."""
+    root = write_landscapes(tmp_path / "set", train=41, val=31, test=23)
+    words = [
+        "task=geo", f"data.root={root}", "data.num_workers=0", "trainer.progress=false", "trainer.accelerator=cpu",
+        "data.cells.max_photos=10", "data.cells.min_photos=1",
+    ]  # fmt: skip
+    two = [*words, "trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=4", *QUICK[:2]]
+    folder = tmp_path / "train"
+    run("train", *two, "trainer.max_epochs=1", f"out={folder}", cwd=tmp_path)
+    gallery = Gallery.open(folder / "geo_index")
+    assert len(gallery) == 41
+    assert not (folder / "geo_index.shards").exists()
+    run("eval", f"model={folder / 'model'}", *words, "split=val", f"out={tmp_path / 'one'}", cwd=tmp_path)
+    trained, alone = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("train", "one"))
+    for name in ("median_error_km", "coverage", "share_within_2500_km"):
+        assert trained[f"val_method_{name}/cells"] == pytest.approx(alone[name], rel=1e-3)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mbapps.geo.distance import great_circle_km
-from mbapps.place_prediction import MARK, Place, circle
+from mbapps.place_map import MARK, circle
+from mbapps.place_prediction import Place
 
 
 def test_json() -> None:

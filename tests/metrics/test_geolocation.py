@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import math
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mbapps.batches import GeoTable
+from mbapps.geo.cell_map import CellMap
+from mbapps.geo.cells import cell_ids
 from mbapps.geo.distance import great_circle_km, moved
+from mbapps.geo.shapes import centres
+from mbapps.locating import Fitted, Locator
 from mbapps.metrics.geolocation import WITHIN_KM, GeoMetric, _medians, _spread
 from mbapps.place_prediction import Place
 from mbapps.report import write_report
@@ -66,7 +71,9 @@ def test_coverage_of_those_that_have_a_radius() -> None:
     assert numbers["median_radius_km"] == pytest.approx(100.001)
     assert numbers["coverage_low"] <= 2 / 3 <= numbers["coverage_high"]
     assert metric.answer(3).radius_km is None
-    assert metric.answer(0) == Place(*metric.rows[0][1][:2], 0.5, 20)
+    answer = metric.answer(0)
+    guess = metric.rows[0][1].guess
+    assert (answer.lat, answer.lon, answer.score, answer.radius_km) == (guess.lat, guess.lon, 0.5, 20)
 
 
 def test_intervals_hold_their_number_and_shrink() -> None:
@@ -175,3 +182,74 @@ def test_great_circles_join_truth_and_guess() -> None:
     assert np.isfinite(opposite).all()
     same = great_circles(*(np.array([x], dtype=float) for x in (5, 6, 5, 6)))
     assert np.concatenate(same) == pytest.approx(np.tile([6.0, 5.0], (48, 1)))
+
+
+def tempered(temperature: float, count: int = 400) -> GeoMetric:
+    """Cells of a line are answered by probabilities that are too sharp, so that `temperature` mends them."""
+    random = np.random.default_rng(0)
+    cells = cell_ids(np.zeros(30), np.linspace(-170, 170, 30), 4)
+    cells.sort()
+    world = CellMap.of(cells, centres(cells))
+    logits = random.normal(0, 2, (count, 30))
+    honest = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    own = np.array([random.choice(30, p=row) for row in honest])
+    sharp = np.exp(temperature * logits)
+    sharp /= sharp.sum(axis=1, keepdims=True)
+    places = centres(cells)[own]
+    truth = replace(table([tuple(place) for place in places]), labels=own[:, None].astype(np.int32))
+    metric = GeoMetric(truth, resamples=10)
+    metric.update(range(count), Locator(None).locate(world, sharp, None, Fitted()))
+    return metric
+
+
+def test_the_temperature_that_makes_the_own_cells_likeliest() -> None:
+    for temperature in (0.7, 1.0, 2.5):
+        fitted = tempered(temperature).fit(Fitted(), 0.9)
+        assert fitted.temperature == pytest.approx(temperature, rel=0.15)
+    twice = tempered(2.5).fit(Fitted(temperature=3.0), 0.9)
+    assert twice.temperature == pytest.approx(7.5, rel=0.15)  # it multiplies with the one that was used
+
+
+def test_radii_hold_as_often_as_wanted() -> None:
+    for coverage in (0.5, 0.9):
+        metric = tempered(1.0)
+        fitted = metric.fit(Fitted(), coverage)
+        km = metric.errors()[0]
+        spreads = np.array([answer.guess.spread for _, answer in metric.rows])
+        held = (km <= fitted.radius["cells"] * spreads).mean()
+        assert held == pytest.approx(coverage, abs=0.02)  # the temperature moves the spreads a little
+
+
+def test_too_few_photos_give_no_radius() -> None:
+    assert tempered(1.0, 8).fit(Fitted(), 0.9).radius == {}
+    assert tempered(1.0, 9).fit(Fitted(), 0.9).radius.keys() == {"cells"}
+
+
+def test_the_weight_by_which_errors_are_least_is_taken() -> None:
+    truth = table([PARIS] * 12)
+    near, far = moved(*np.array(PARIS)[:, None], np.array([50.0]), np.zeros(1)), (0.0, 0.0)
+    others = {
+        "cells": Place(*far, 0.5, None, None, 10.0), "neighbours": Place(*far, 0.5, None, None, 20.0),
+        "0.25": Place(*far, 0.5, None, None, 1.0), "0.75": Place(near[0][0], near[1][0], 0.5, None, None, 25.0),
+    }  # fmt: skip
+    metric = GeoMetric(truth, resamples=10)
+    metric.update(range(12), [Place(*far, 0.5, None, None, 1.0, others=others)] * 12)
+    fitted = metric.fit(Fitted(temperature=2.0), 0.9)
+    assert (fitted.temperature, fitted.weight) == (2.0, 0.75)
+    assert fitted.radius["hybrid"] == pytest.approx(2, abs=0.01)
+    assert fitted.radius["cells"] == pytest.approx(2 * fitted.radius["neighbours"])
+
+
+def test_methods_have_their_own_numbers() -> None:
+    truth = table([PARIS, SYDNEY])
+    here = [Place(*place, 0.5, 10.0, others={"cells": Place(*PARIS, 0.5), "neighbours": Place(*LAGOS, 0.5)})
+            for place in (PARIS, SYDNEY)]  # fmt: skip
+    metric = GeoMetric(truth, resamples=10)
+    metric.update([0, 1], here)
+    numbers = {**metric.compute(), **metric.conclude()}
+    rows = metric.method_rows(numbers)
+    assert list(rows) == ["cells", "neighbours", "hybrid"]
+    assert [rows[method]["25 km"] for method in rows] == [0.5, 0.0, 1.0]
+    assert rows["hybrid"]["coverage"] == 1
+    assert "coverage" not in rows["cells"]
+    assert placed([PARIS], [1]).method_rows(numbers) == {}
