@@ -65,10 +65,10 @@ def fill(cfg: DictConfig, folder: Path, path: Path) -> None:
     elif removed:
         raise ValueError(f"remove= needs a gallery, and there is none at {path}")
     offered = offer(cfg, gallery, places=embedder.places)
-    print_problems(offered.left_out)
     writer = embed(cfg, folder, embedder, list(offered.fresh.values()), shards_folder(path))
     if writer is not None and not writer.trainer.is_global_zero:
         return
+    print_problems(offered.left_out)
     names, vectors, broken = collect(offered.fresh, writer)
     broken = [*offered.broken, *broken]
     for reason in broken[:SHOWN_BROKEN]:
