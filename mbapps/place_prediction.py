@@ -90,9 +90,7 @@ class Place:
         >>> Place(43.468, 11.889, 0.41, 120).text
         '43.47° N 11.89° E 0.41, within 120 km'
         """
-        where = self.name or (
-            f"{abs(self.lat):.2f}° {'N' if self.lat >= 0 else 'S'} {abs(self.lon):.2f}° {'E' if self.lon >= 0 else 'W'}"
-        )
+        where = self.name or degrees_text(self.lat, self.lon)
         km = self.radius_km
         radius = "" if km is None else f", within {km:,.0f} km" if km >= 10 else f", within {km:.2g} km"
         return f"{where} {self.score:.2f}{radius}"
@@ -116,3 +114,12 @@ class Place:
         pen.rectangle((0, 0, right + 3, bottom + 3), fill=GROUND)
         pen.text((3, 2), self.text, (255, 255, 255), font=font)
         return np.asarray(canvas)
+
+
+def degrees_text(lat: float, lon: float) -> str:
+    """A place in degrees as people write it.
+
+    >>> degrees_text(-33.868, 151.209)
+    '33.87° S 151.21° E'
+    """
+    return f"{abs(lat):.2f}° {'N' if lat >= 0 else 'S'} {abs(lon):.2f}° {'E' if lon >= 0 else 'W'}"
