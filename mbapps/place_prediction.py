@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mbapps.geo.cell_map import CellMap, most_probable
 from mbapps.geo.distance import EARTH_KM
 
+from . import lettering
 from .images import UInt8Image
 
 COARSE_LEVELS = {"country": 3, "region": 5}  # finest S2 level: cells about 1,150 and 290 km across
@@ -105,14 +106,14 @@ class Place:
         if side <= width and side // 2 <= height:
             canvas.paste(Image.fromarray(draw_map(self, side)), (width - side, height - side // 2))
         size = max(10, round(min(height, width) / 24))
-        font = ImageFont.load_default(size)
-        while size > 6 and font.getlength(self.text) > width - 6:
+        letters = lettering.font(size)
+        while size > 6 and letters.getlength(self.text) > width - 6:
             size -= 1
-            font = ImageFont.load_default(size)
+            letters = lettering.font(size)
         pen = ImageDraw.Draw(canvas)
-        _, _, right, bottom = pen.textbbox((3, 2), self.text, font=font)
+        _, _, right, bottom = pen.textbbox((3, 2), self.text, font=letters)
         pen.rectangle((0, 0, right + 3, bottom + 3), fill=GROUND)
-        pen.text((3, 2), self.text, (255, 255, 255), font=font)
+        pen.text((3, 2), self.text, (255, 255, 255), font=letters)
         return np.asarray(canvas)
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from .images import BrokenImageError, UInt8Image, read_image
+from .lettering import Font, font
 
 CELL, GAP, LINE = 160, 8, 17  # px
-TEXT_SIZE = 13  # px
+TEXT_SIZE = 12  # px
 MAX_ROWS, MAX_HITS = 40, 20  # of a picture that can still be opened everywhere
 GROUND, INK, GREY, SAME = (18, 20, 24), (235, 235, 235), (70, 74, 80), (60, 190, 90)
 
@@ -54,15 +55,15 @@ def _cell(
     sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
     if frame:
         pen.rectangle((left - 2, top - 2, left + CELL + 1, top + CELL + 1), outline=frame, width=3)
-    font = ImageFont.load_default(TEXT_SIZE)
+    letters = font(TEXT_SIZE)
     for number, line in enumerate(lines):
-        pen.text((left, top + CELL + 2 + number * LINE), _fitted(line, font), INK, font=font)
+        pen.text((left, top + CELL + 2 + number * LINE), _fitted(line, letters), INK, font=letters)
 
 
-def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _fitted(text: str, letters: Font) -> str:
     """As much of a text as a cell has room for."""
-    if font.getlength(text) <= CELL:
+    if letters.getlength(text) <= CELL:
         return text
-    while text and font.getlength(text + "…") > CELL:
+    while text and letters.getlength(text + "…") > CELL:
         text = text[:-1]
     return text + "…"

@@ -11,6 +11,8 @@ from mbapps.image_ids import find_images
 from mbapps.verbs.index import SHOWN_BROKEN, check_whole, open_embedder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from omegaconf import DictConfig
 
     from mbapps.embedding import Embedder
@@ -57,14 +59,14 @@ def run(cfg: DictConfig) -> None:
     written = write_text(folder / "search.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     sheet = write_image(folder / "contact_sheet.jpg", draw_sheet(probes))
     shown = {str(file): name for name, file in files.items()}
-    own = ["place", "lat", "lon"] if seeker else ["person"]
+    own = ["lat, lon", "place"] if seeker else ["person"]
     rows = [
         [shown[file] if hit["rank"] == 1 else "", str(hit["rank"]), hit["id"],
-         f"{SAME if hit.get('same') else ''} {hit['similarity']:.3f}", *(_cell(hit.get(name, "")) for name in own)]
+         f"{SAME if hit.get('same') else ''} {hit['similarity']:.3f}", *(_told(hit, name) for name in own)]
         for file, hits in list(probes.items())[:SHOWN_PROBES]
         for hit in hits
     ]  # fmt: skip
-    print_columns("search", ["probe", "rank", "id", "similarity", *own], rows)
+    print_columns("search", ["probe", "rank", "id", "similarity", *own], rows, wrap=("id", "place"))
     for reason in list(broken.values())[:SHOWN_BROKEN]:
         print(reason)
     for note in seeker.teller.notes[:SHOWN_BROKEN] if seeker else ():
@@ -85,8 +87,8 @@ def run(cfg: DictConfig) -> None:
     print_table("search", numbers, paths=[written, sheet, *maps, results])
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def _told(hit: Mapping[str, Any], name: str) -> str:
+    return f"{hit['lat']:.2f}, {hit['lon']:.2f}" if name == "lat, lon" else str(hit.get(name, ""))
 
 
 def own_threshold(embedder: Embedder) -> tuple[float | None, str]:
