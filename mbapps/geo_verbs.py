@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -199,30 +200,61 @@ def fit_anew(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str, bu
     from mbapps.measuring import collect
 
     head = task.head
-    index = attach_index(cfg, bundle, WEIGHTS)
-    locator = head.locator
+    attach_index(cfg, bundle, WEIGHTS)
+    locator, before = head.locator, head.fitted
     head.attach(None)  # the cells first: the hybrid is made of what is fitted to them
     metric = collect(cfg, folder, task, data, split)
-    if not task.trainer.is_global_zero and index is None:
-        return metric
     head.calibrate(metric)
-    if index is not None:
+    if locator is not None:
         head.attach(locator)
         metric = collect(cfg, folder, task, data, split)
         head.calibrate(metric)
     share = head.settings["coverage"]
     if not head.fitted.radius:
         raise ValueError(
-            f"{len(metric.truth)} photos with places are too few to fit a radius that holds {share:.0%} of them: it "
-            f"takes {int(np.ceil(round(share / (1 - share), 6)))}; the model stays as it was"
+            f"{len(metric.rows)} photos are too few to fit a radius that holds {share:.0%} of them: it takes "
+            f"{math.ceil(round(share / (1 - share), 6))} with places; the model stays as it was"
         )
+    gone = sorted(set(before.radius) - set(head.fitted.radius))
+    if gone and task.trainer.is_global_zero:
+        print(f"radii of {' and '.join(gone)} were fitted to what is no more: give gallery= to fit them too")
     return metric
 
 
-def fitted_numbers(head: Any) -> dict[str, Any]:
+def cell_sections(head: Any, labels: Any = None) -> list[Any]:
+    """Give the report's map of a head's cells.
+
+    Args:
+        head: of places.
+        labels: [N, P] cells of its training photos in P partitions, the finest last; None: not known.
+    """
+    from mbapps.geo.cells import levels
+    from mbapps.plots_places import cell_map
+    from mbapps.sections import Plot
+
+    cells = head.cells
+    counts = None
+    if labels is not None:
+        finest = np.atleast_2d(labels)[:, -1]
+        counts = np.bincount(finest[finest >= 0], minlength=len(cells))
+    found = levels(cells.cells)
+    about = f"{len(cells):,} cells of levels {found.min()} to {found.max()}, small where many photos were taken."
+    return [Plot("Cells", cell_map(cells, counts), about)]
+
+
+def left_out(data: Any) -> list[Any]:
+    """Give the report's list of the photos that could not be used, with the reasons."""
+    from mbapps.sections import Preformatted
+
+    problems = {**data.problems(), **({"image not read": list(data.broken)} if data.broken else {})}
+    lines = [f"{reason}\n" + "".join(f"  {place}\n" for place in places) for reason, places in problems.items()]
+    return [Preformatted("Left out", "\n".join(lines))] if lines else []
+
+
+def fitted_numbers(head: Any, photos: int) -> dict[str, Any]:
     """What was fitted, for the table: temperature, weight of the neighbours, and radii as multiples of the spread."""
     fitted = head.fitted
-    numbers: dict[str, Any] = {"temperature": fitted.temperature}
+    numbers: dict[str, Any] = {"photos": photos, "temperature": fitted.temperature}
     if len(fitted.radius) > 1:
         numbers["neighbours_weight"] = fitted.weight
-    return numbers | {f"radius_factor_{method}": factor for method, factor in fitted.radius.items()}
+    return numbers | {f"radius_{method}": factor for method, factor in fitted.radius.items()}

@@ -104,8 +104,8 @@ def print_methods(metric: Any, numbers: Mapping[str, Any]) -> None:
     )
     if rows:
         names = list(next(iter(rows.values())))
-        shown = [[method, *(format_value(name, row[name]) for name in names)] for method, row in rows.items()]
-        print_columns("methods", ["", *names], shown)
+        shown = [[name, *(format_value(name, row[name]) for row in rows.values())] for name in names]
+        print_columns("methods", ["", *rows], shown)
 
 
 def print_problems(problems: Mapping[str, Sequence[str]]) -> None:
