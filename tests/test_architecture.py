@@ -31,6 +31,7 @@ ALLOWED = {
         "plots_pairs",
         "plots_places",
         "place_prediction",
+        "place_map",
         "locating",
         "sections",
     },

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from mbapps.batches import UNKNOWN, GeoTable
 from mbapps.geo.cities import continents
 from mbapps.geo.distance import great_circle_km
+from mbapps.images import UInt8Image, side_by_side
 from mbapps.locating import CELLS, HYBRID, NEIGHBOURS, Fitted
+from mbapps.place_map import draw_map
 from mbapps.place_prediction import Place
 
 from .average_precision import Floats, interval, resamples
@@ -29,6 +31,7 @@ ABOUT_METHODS = (
     "Cells: the most probable one. Neighbours: the density of the photos of the geo-index that are most like the "
     "image. Hybrid: the density of both."
 )
+MAP_WIDTH = 960  # px
 FACTORS = np.geomspace(0.25, 4, 9)  # of the temperature, that are tried in fitting it
 WANTED = (CELLS, NEIGHBOURS)  # answers beside the hybrid that are measured with it
 
@@ -66,6 +69,7 @@ class GeoMetric:
     """
 
     WORST = "The images placed farthest from the truth"
+    DRAWN = "the answer is red, with its radius, and the truth green"
 
     def __init__(self, truth: GeoTable, *, resamples: int = 1000):
         if resamples < 1:
@@ -273,6 +277,11 @@ class GeoMetric:
         """What was said of one image."""
         lat, lon, score, radius, _ = dict(self.rows)[row].guess
         return Place(lat, lon, score, None if math.isnan(radius) else radius)
+
+    def draw(self, row: int, image: UInt8Image) -> UInt8Image:
+        """One image beside a map of its truth and of what was said of it."""
+        truth = float(self.truth.lat[row]), float(self.truth.lon[row])
+        return side_by_side(image, draw_map(self.answer(row), MAP_WIDTH, truth))
 
     def method_rows(self, numbers: Mapping[str, float]) -> dict[str, dict[str, Any]]:
         """A row of numbers for each method; none where there was one method alone."""
