@@ -114,7 +114,8 @@ def cell_map(cells: CellMap, counts: NDArray[np.int64] | None = None) -> Figure:
     if counts is None:
         drawn.set(facecolor=COLOURS[0], edgecolor=COLOURS[0], alpha=0.35)
     else:
-        drawn.set(cmap="viridis", norm=LogNorm(1, max(2, int(counts.max(initial=1)))), edgecolor=INK)
+        least = max(1, int(counts.min()))
+        drawn.set(cmap="viridis", norm=LogNorm(least, max(2 * least, int(counts.max(initial=1)))), edgecolor=INK)
         drawn.set_array(np.maximum(counts, 1)[rows])
         figure.colorbar(drawn, ax=ax, shrink=0.7, label="photos in training")
     ax.add_collection(drawn)

@@ -31,7 +31,7 @@ ABOUT_METHODS = (
     "Cells: the most probable one. Neighbours: the density of the photos of the geo-index that are most like the "
     "image. Hybrid: the density of both."
 )
-MAP_WIDTH = 960  # px
+MAP_WIDTH = 520  # px: its marks are seen on a small picture too
 FACTORS = np.geomspace(0.25, 4, 9)  # of the temperature, that are tried in fitting it
 WANTED = (CELLS, NEIGHBOURS)  # answers beside the hybrid that are measured with it
 
