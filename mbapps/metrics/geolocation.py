@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from mbapps.batches import GeoTable
 from mbapps.geo.cities import continents
 from mbapps.geo.distance import great_circle_km
+from mbapps.images import UInt8Image, side_by_side
 from mbapps.locating import HYBRID, Fitted
+from mbapps.place_map import draw_map
 from mbapps.place_prediction import Place
 
 from .average_precision import Floats, interval, resamples
 from .place_answers import Answer, answer_of, fit, methods_of
 
 WITHIN_KM = (1, 25, 200, 750, 2500)  # street, city, region, country, continent
+MAP_WIDTH = 520  # px: its marks are seen on a small picture too
 
 
 class GeoMetric:
@@ -35,6 +38,7 @@ class GeoMetric:
     """
 
     WORST = "The images placed farthest from the truth"
+    DRAWN = "the answer is red, with its radius, and the truth green"
 
     def __init__(self, truth: GeoTable, *, resamples: int = 1000):
         if resamples < 1:
@@ -157,6 +161,11 @@ class GeoMetric:
         """What was said of one image."""
         lat, lon, score, radius, _ = dict(self.rows)[row].guess
         return Place(lat, lon, score, None if math.isnan(radius) else radius)
+
+    def draw(self, row: int, image: UInt8Image) -> UInt8Image:
+        """One image beside a map of its truth and of what was said of it."""
+        truth = float(self.truth.lat[row]), float(self.truth.lon[row])
+        return side_by_side(image, draw_map(self.answer(row), MAP_WIDTH, truth))
 
     def method_rows(self, numbers: Mapping[str, float]) -> dict[str, dict[str, Any]]:
         """A row of numbers for each method; none where there was one method alone."""
