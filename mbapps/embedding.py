@@ -132,6 +132,7 @@ class ShardWriter(pl.LightningModule):
         num_workers: int,
     ):  # fmt: skip
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # of few files a process may have none
         self.network = embedder.bundle.network
         self.embedder, self.files, self.folder = embedder, files, folder
         self.batch_size, self.num_workers, self.shard_size = batch_size, num_workers, shard_size
@@ -175,6 +176,3 @@ class ShardWriter(pl.LightningModule):
         write_shard(shard_path(self.folder, number), self.keys[number], made)
         self.found, self.passed = [], 0
         return len(batch.rows)
-
-    def on_predict_end(self) -> None:
-        self.trainer.strategy.barrier()  # the first process goes on with everybody's shards

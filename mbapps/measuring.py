@@ -55,7 +55,7 @@ def number_sections(numbers: Mapping[str, Any]) -> list[Any]:
     classes: dict[str, dict[str, Any]] = {}
     for name, value in numbers.items():
         metric, slash, label = name.partition("/")
-        if slash and not metric.startswith(OWN_TABLES) and "group_" not in metric:
+        if slash and not metric.removeprefix("val_").startswith(OWN_TABLES) and "group_" not in metric:
             classes.setdefault(label, {})[metric] = value
     parts: list[Any] = [Numbers("Numbers", without_classes(numbers))]
     return [*parts, Rows("By class", classes)] if classes else parts

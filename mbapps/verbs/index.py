@@ -207,6 +207,7 @@ def embed(
     trainer = app.build_trainer(cfg, folder, fitting=False)
     try:
         trainer.predict(writer, return_predictions=False)
+        trainer.strategy.barrier()  # the first process goes on with everybody's shards
     except (KeyboardInterrupt, SystemExit):  # Lightning answers Ctrl-C by an exit
         kept = sum(writer.shard(number) is not None for number in range(len(writer.keys)))
         print(

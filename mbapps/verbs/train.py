@@ -63,6 +63,7 @@ def run(cfg: DictConfig) -> None:
     if trainer.is_global_zero:
         print("\n".join([*notes, frozen.note(cfg)] if task.freeze_body else notes))
         print_problems(data.problems())
+        data.write(folder)
     checkpoint = _resume_from(cfg, folder)
     fit_started = time.perf_counter()
     try:
