@@ -141,6 +141,18 @@ def test_a_list_tells_the_places(
     assert gallery.columns["lat"].tolist() == [10.5, -1]  # type: ignore[union-attr]
 
 
+def test_columns_of_a_list_may_be_named(photos: Path, model: Path, cli: Cli, tmp_path: Path) -> None:
+    listed = photos / "orte.txt"
+    listed.write_text("bild;breite;laenge\na.jpg;10;20\nb.jpg;0;0\n")
+    words = ["index", f"model={model}", f"source={listed}", f"gallery={tmp_path / 'g'}", *CPU]
+    with pytest.raises(ValueError, match="orte.txt has no column"):
+        cli(*words)
+    named = ["data.columns.file=bild", "data.columns.lat=breite", "data.columns.lon=laenge"]
+    numbers = results(cli(*words, *named, "data.drop_zero=false"))
+    assert (numbers["added"], numbers["without_place"]) == (2, 0)
+    assert Gallery.open(tmp_path / "g").columns["lon"].tolist() == [20, 0]  # type: ignore[union-attr]
+
+
 def test_what_has_no_place_at_all(photos: Path, model: Path, cli: Cli, tmp_path: Path) -> None:
     root = tmp_path / "indoors"
     photo(root / "x.jpg")
