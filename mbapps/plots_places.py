@@ -115,7 +115,9 @@ def cell_map(cells: CellMap, counts: NDArray[np.int64] | None = None) -> Figure:
         drawn.set(facecolor=COLOURS[0], edgecolor=COLOURS[0], alpha=0.35)
     else:
         least = max(1, int(counts.min()))
-        drawn.set(cmap="viridis", norm=LogNorm(least, max(2 * least, int(counts.max(initial=1)))), edgecolor=INK)
+        drawn.set(
+            cmap="viridis", norm=LogNorm(least, max(2 * least, int(counts.max(initial=1)))), edgecolor=INK
+        )
         drawn.set_array(np.maximum(counts, 1)[rows])
         figure.colorbar(drawn, ax=ax, shrink=0.7, label="photos in training")
     ax.add_collection(drawn)
@@ -132,7 +134,8 @@ def cell_outlines(corners: Floats) -> tuple[list[Floats], NDArray[np.int64]]:
         corners: [K, 4, 2] latitude and longitude, degrees.
     """
     after = np.roll(corners, -1, axis=1)
-    sides = ways(*(part.ravel() for part in (corners[..., 0], corners[..., 1], after[..., 0], after[..., 1])), SIDE)
+    (lat, lon), (other_lat, other_lon) = corners.reshape(-1, 2).T, after.reshape(-1, 2).T
+    sides = ways(lat, lon, other_lat, other_lon, SIDE)
     for end, beside in ((0, 1), (-1, -2)):  # at a pole any longitude will do: that of the side's own meridian
         polar = np.abs(sides[:, end, 0]) > 90 - 1e-6
         sides[polar, end, 1] = sides[polar, beside, 1]

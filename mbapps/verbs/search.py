@@ -27,8 +27,8 @@ def run(cfg: DictConfig) -> None:
     """Print a table, write search.json and contact_sheet.jpg."""
     from mbapps import app
     from mbapps.files import write_text
-    from mbapps.images import write_image
     from mbapps.geo_verbs import Seeker
+    from mbapps.images import write_image
     from mbapps.report import print_columns, print_table, run_context, write_results
     from mbapps.search.gallery import Gallery
     from mbapps.sheet import draw_sheet
@@ -44,7 +44,9 @@ def run(cfg: DictConfig) -> None:
     gallery.expect(embedder.model)
     seeker = Seeker.of(embedder, gallery, folder / "maps", files)
     threshold, about = (None, "") if seeker else own_threshold(embedder)
-    probes, broken = ask(gallery, embedder, list(files.values()), cfg.top_k, cfg.batch_size, threshold, seeker)
+    probes, broken = ask(
+        gallery, embedder, list(files.values()), cfg.top_k, cfg.batch_size, threshold, seeker
+    )
     broken = unnamed | broken
     if not probes:
         raise ValueError(

@@ -27,7 +27,12 @@ from mbapps.search.gallery import Gallery
 from mbapps.tasks.fine_grained import FineGrainedHead
 from mbapps.tasks.geo import GeoHead
 
-WORDS = ("task.metric.resamples=20", "data.num_workers=0", "trainer.progress=false", "trainer.accelerator=cpu")
+WORDS = (
+    "task.metric.resamples=20",
+    "data.num_workers=0",
+    "trainer.progress=false",
+    "trainer.accelerator=cpu",
+)
 ROME = {1: "N", 2: (41.0, 54.0, 0.0), 3: "E", 4: (12.0, 30.0, 0.0)}
 CELLS = ("132f", "1334", "47b", "89")
 
@@ -36,7 +41,13 @@ CELLS = ("132f", "1334", "47b", "89")
 def trained(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder made by the real command line, in a process of its own."""
     folder = tmp_path_factory.mktemp("geo") / "run"
-    words = [*QUICK, "task=geo", "data.cells.max_photos=10", "data.cells.min_photos=1", "trainer.max_epochs=1"]
+    words = [
+        *QUICK,
+        "task=geo",
+        "data.cells.max_photos=10",
+        "data.cells.min_photos=1",
+        "trainer.max_epochs=1",
+    ]
     command = [sys.executable, "-m", "mbapps", *words, f"data.root={tiny_world}", f"out={folder}"]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=Path.cwd())
     assert shown.returncode == 0, shown.stderr[-3000:]
@@ -109,7 +120,11 @@ def test_predict_tells_names_and_truth_and_draws_maps(
     assert "truth" not in told["half.jpg"]
     assert "no truth is told: " in said
     assert "half.jpg: the hemisphere must be E or W" in said
-    assert [file.name for file in sorted(folder.glob("maps/**/*.jpg"))] == ["rome.jpg", "half.jpg", "nowhere.jpg"]
+    assert [file.name for file in sorted(folder.glob("maps/**/*.jpg"))] == [
+        "rome.jpg",
+        "half.jpg",
+        "nowhere.jpg",
+    ]
     assert (folder / "pictures/trip/half.jpg").is_file()
     page = read_image(folder / "maps/rome.jpg")
     assert page.shape[1] > MAP_WIDTH > page.shape[0]
@@ -149,7 +164,9 @@ def test_a_coarse_model_tells_countries_alone(photos: Path, cli: Cli, tmp_path: 
             cli(verb, f"model={model}", f"gallery={tmp_path / 'index'}", *words)
 
 
-def test_a_gallery_that_does_not_fit_is_refused(trained: Path, photos: Path, cli: Cli, tmp_path: Path) -> None:
+def test_a_gallery_that_does_not_fit_is_refused(
+    trained: Path, photos: Path, cli: Cli, tmp_path: Path
+) -> None:
     model, other = save(tmp_path / "other"), save(tmp_path / "textures", FineGrainedHead, "fine_grained")
     rome = [photos / "rome.jpg"]
     gallery_of(model, rome, lat=[41.9], lon=[12.5], place=[""]).save(tmp_path / "others")
@@ -157,7 +174,9 @@ def test_a_gallery_that_does_not_fit_is_refused(trained: Path, photos: Path, cli
     Gallery(256, Embedder(model, Bundle.open(model)).model).save(tmp_path / "empty")
     source, data = (f"source={photos}",), (f"data.test={photos}", *WORDS)
     for verb, words in {"predict": source, "eval": data, "calibrate": data}.items():
-        with pytest.raises(ValueError, match=f"{tmp_path / 'other'} .*can't be compared with .*{trained / 'model'} "):
+        with pytest.raises(
+            ValueError, match=f"{tmp_path / 'other'} .*can't be compared with .*{trained / 'model'} "
+        ):
             cli(verb, f"model={trained / 'model'}", f"gallery={tmp_path / 'others'}", *words)
         with pytest.raises(ValueError, match="the geo-index is empty; mbapps index task=geo adds photos"):
             cli(verb, f"model={trained / 'model'}", f"gallery={tmp_path / 'empty'}", *words)
@@ -165,11 +184,15 @@ def test_a_gallery_that_does_not_fit_is_refused(trained: Path, photos: Path, cli
             cli(verb, f"model={trained / 'model'}", f"gallery={tmp_path / 'placeless'}", *words)
         with pytest.raises(FileNotFoundError, match="nowhere"):
             cli(verb, f"model={trained / 'model'}", f"gallery={tmp_path / 'nowhere'}", *words)
-    with pytest.raises(ValueError, match="gallery= is for models of task=geo; .* is one of fine_grained: leave"):
+    with pytest.raises(
+        ValueError, match="gallery= is for models of task=geo; .* is one of fine_grained: leave"
+    ):
         cli("predict", f"model={other}", f"gallery={tmp_path / 'others'}", *source)
     with pytest.raises(ValueError, match="gallery= is for task=geo, not task=fine_grained: leave it out"):
         cli("calibrate", f"model={other}", f"gallery={tmp_path / 'others'}")
-    with pytest.raises(ValueError, match="gallery= goes with model=, which asks it; predictions= are answers"):
+    with pytest.raises(
+        ValueError, match="gallery= goes with model=, which asks it; predictions= are answers"
+    ):
         cli("eval", "task=detection", "predictions=a.json", f"gallery={tmp_path / 'others'}")
     with pytest.raises(ValueError, match="the gallery at .* is empty; mbapps index adds images to it"):
         cli("search", f"gallery={tmp_path / 'empty'}", *source)
@@ -195,7 +218,11 @@ def test_search_tells_places(
     placed = {Path(file).name: place for file, place in found["places"].items()}
     assert placed["rome.jpg"]["truth"] == {"lat": 41.9, "lon": 12.5}
     assert len(placed["nowhere.jpg"]["neighbours"]) == 5
-    assert sorted(file.name for file in folder.glob("maps/**/*.jpg")) == ["half.jpg", "nowhere.jpg", "rome.jpg"]
+    assert sorted(file.name for file in folder.glob("maps/**/*.jpg")) == [
+        "half.jpg",
+        "nowhere.jpg",
+        "rome.jpg",
+    ]
     assert (folder / "contact_sheet.jpg").is_file()
     assert read(folder / "results.json")["with_truth"] == 1
 
@@ -217,10 +244,14 @@ def test_eval_compares_methods_and_lists_what_is_left_out(
     said, numbers = capsys.readouterr().out, read(folder / "results.json")
     assert all(method in said for method in ("cells", "neighbours", "hybrid"))
     assert numbers["median_error_km"] == numbers["method_median_error_km/hybrid"]
-    assert numbers["median_error_km"] == pytest.approx(read(trained / "results.json")["median_error_km"], rel=1e-4)
+    assert numbers["median_error_km"] == pytest.approx(
+        read(trained / "results.json")["median_error_km"], rel=1e-4
+    )
     assert numbers["context"]["gallery"] == str(trained / "geo_index")
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert all(f"<h2>{title}</h2>" in page for title in ("Truth and guess", "By method", "Worst images", "Cells"))
+    assert all(
+        f"<h2>{title}</h2>" in page for title in ("Truth and guess", "By method", "Worst images", "Cells")
+    )
     alone = cli("eval", model, f"data.root={tiny_world}", *WORDS)
     assert "<h2>By method</h2>" not in (alone / "report.html").read_text(encoding="utf-8")
     own = cli("eval", model, index, f"data.test={photos}", *WORDS)
@@ -260,7 +291,10 @@ def test_calibrate_fits_radius_and_weight_and_leaves_the_index_valid(
     assert 0.9 <= measured["coverage"] < 1  # as it was fitted to these
     assert "radii were fitted to these very photos" in capsys.readouterr().out
     cli("calibrate", f"model={model}", own, *WORDS)
-    assert "radii of hybrid and neighbours were fitted to what is no more: give gallery=" in capsys.readouterr().out
+    assert (
+        "radii of hybrid and neighbours were fitted to what is no more: give gallery="
+        in capsys.readouterr().out
+    )
     assert set(read(model / "model.json")["heads"]["geo"]["settings"]["fitted"]["radius"]) == {"cells"}
 
 
@@ -270,7 +304,9 @@ def test_too_few_photos_leave_a_model_as_it_was(trained: Path, cli: Cli, tmp_pat
     for number in range(8):
         photo(tmp_path / f"own/{number}.jpg", ROME, seed=number)
     words = (f"model={model}", f"data.test={tmp_path / 'own'}", *WORDS)
-    with pytest.raises(ValueError, match="8 photos are too few to fit a radius that holds 90% of them: it takes 9 "):
+    with pytest.raises(
+        ValueError, match="8 photos are too few to fit a radius that holds 90% of them: it takes 9 "
+    ):
         cli("calibrate", *words)
     assert (model / "model.json").read_bytes() == facts
     photo(tmp_path / "own/8.jpg", ROME, seed=8)
