@@ -116,7 +116,7 @@ def test_what_is_seen_of_an_image_is_told(tmp_path: Path) -> None:
 def geo(lineage: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     fitted = {"temperature": 1.5, "weight": 0.25, "radius": {"cells": 1.5, "neighbours": 2.5, "hybrid": 2.0}}
     settings = {"coverage": 0.9, "coarse_only": None, "fitted": fitted, **changes.pop("settings", {})}
-    head = {"class": "GeoHead", "class_names": ["132f", "14", "47b"], "image_size": 112, "metrics": {}}
+    head = {"class": "GeoHead", "class_names": ["132f", "1334", "89"], "image_size": 112, "metrics": {}}
     return model(
         heads={"geo": {**head, "settings": settings, **changes}},
         lineage={"data": [lineage or {"name": "world"}]},
@@ -126,7 +126,7 @@ def geo(lineage: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]
 def test_a_model_of_places_tells_its_cells_radius_and_index(tmp_path: Path) -> None:
     text = card(tmp_path, geo())
     assert "## Cells: 3\n\n" in text
-    assert "| 1 | 1 | 4,610 |\n| 4 | 1 | 576.2 |\n| 6 | 1 | 144.1 |" in text
+    assert "| 2 | 1 | 2,305 |\n| 5 | 1 | 288.1 |\n| 6 | 1 | 144.1 |" in text
     assert "hold the true place of 90% of the photos" in text
     assert (
         "(cells 1.500, neighbours 2.500, hybrid 2.000): the least that held as many of the validation photos"

@@ -236,6 +236,26 @@ def test_a_probe_of_the_index_finds_itself(trained: Path, cli: Cli) -> None:
     assert (hits[0]["lat"], hits[0]["lon"]) == (facts["lat"], facts["lon"])
 
 
+def test_a_geo_index_of_mirrored_photos_is_asked_by_mirrored_probes(
+    trained: Path, photos: Path, cli: Cli, tmp_path: Path
+) -> None:
+    model, files = trained / "model", [photos / "trip/nowhere.jpg", photos / "rome.jpg"]
+    embedder = Embedder(model, Bundle.open(model), flip=True)
+    gallery = Gallery(256, embedder.model)
+    vectors = embedder.embed_images([read_image(file) for file in files])
+    gallery.add(vectors, ["b", "a"], {"lat": [10.0, 41.9], "lon": [20.0, 12.5], "place": ["", ""]})
+    gallery.save(tmp_path / "index")
+    (placed,) = read(
+        cli("search", f"gallery={tmp_path / 'index'}", f"source={photos / 'rome.jpg'}") / "search.json"
+    )["places"].values()
+    assert placed["error_km"] < 1
+    assert placed["neighbours"][0]["similarity"] == pytest.approx(1, abs=1e-4)
+    with pytest.raises(ValueError, match=r"flip=True\), which can't be compared with .*flip=False"):
+        cli("predict", f"model={model}", f"gallery={tmp_path / 'index'}", f"source={photos}")
+    words = (f"model={model}", f"gallery={trained / 'geo_index'}", f"data.test={photos}", *WORDS)
+    assert read(cli("eval", *words, "task.test_flip=true") / "results.json")["images"] == 1
+
+
 def test_eval_compares_methods_and_lists_what_is_left_out(
     trained: Path, photos: Path, tiny_world: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
 ) -> None:
