@@ -213,4 +213,4 @@ def _cells(head: Any, data: Any) -> list[Any]:
     """The map of a geo head's cells, with how many training photos lie in each."""
     from mbapps.geo_verbs import cell_sections
 
-    return cell_sections(head, data.truth("train").labels) if hasattr(head, "cells") else []
+    return cell_sections(head, data.truth("train").labels) if hasattr(head, "attach") else []
