@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
 from mbapps.geo.distance import great_circle_km
 from mbapps.geo.worldmap import map_points
 
-from .images import UInt8Image
+from .images import UInt8Image, resize
 from .lettering import font
 from .near_map import draw_near, reach_km
 from .place_map import HEAT, LIKE, MARK, RING, TRUTH, draw_map
@@ -34,7 +34,8 @@ def draw_page(image: UInt8Image, place: Place, truth: tuple[float, float] | None
         truth: latitude and longitude, degrees, where they are known.
     """
     height = MAP_WIDTH // 2
-    photo = ImageOps.contain(Image.fromarray(image), (PHOTO_WIDTH, height), Image.Resampling.LANCZOS)
+    scale = min(PHOTO_WIDTH / image.shape[1], height / image.shape[0])
+    photo = Image.fromarray(resize(image, *(max(1, round(side * scale)) for side in image.shape[:2])))
     width = 3 * GAP + photo.width + MAP_WIDTH
     page = Image.new("RGB", (width, height + 3 * GAP + 2 * LINE), PAPER)
     pen = ImageDraw.Draw(page)
