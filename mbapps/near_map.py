@@ -16,10 +16,7 @@ from .lettering import font
 from .place_map import EVEN, GROUND, HEAT, LIKE, MARK, RING, SEA, TRUTH, circle
 from .place_prediction import Place
 
-LEAST_KM, MOST_KM = (
-    60,
-    2500,
-)  # from the answer: nearer is no more than a dot, farther is for the map of the world
+LEAST_KM, MOST_KM = 300, 2500  # less has no coast or city in it, more is for the map of the world
 ROOM = 1.3  # times what is to be seen
 CITIES = 7  # named at most
 CITY, LETTERS = (214, 219, 226), 12  # px
@@ -62,7 +59,7 @@ def draw_near(place: Place, side: int, reach: float, truth: tuple[float, float] 
     _cities(pen, view)
     if truth is not None:
         view.line(pen, ways([place.lat], [place.lon], [truth[0]], [truth[1]])[0], TRUTH)
-        _dot(pen, view.points(*truth).tolist(), 5, TRUTH, (0, 0, 0))
+        _dot(pen, view.points(*truth).tolist(), 8, TRUTH, (0, 0, 0))  # seen below the answer too
     _dot(pen, view.points(place.lat, place.lon).tolist(), 5, MARK, (255, 255, 255))
     _scale(pen, view)
     pen.rectangle((0, 0, side - 1, side - 1), outline=FRAME)

@@ -22,7 +22,9 @@ TITLE, SMALL = 25, 17  # px of letters
 PAPER, INK, FAINT = (18, 20, 24), (240, 240, 240), (170, 176, 184)
 
 
-def draw_page(image: UInt8Image, place: Place, truth: tuple[float, float] | None = None) -> UInt8Image:
+def draw_page(
+    image: UInt8Image, place: Place, truth: tuple[float, float] | None = None, *, near: bool = True
+) -> UInt8Image:
     """Draw a photo beside the map of its answer, with the answer in words above and a legend below.
 
     In a lower corner of the map, where sea is, lies a map of the answer's surroundings, if there is something in them
@@ -32,6 +34,7 @@ def draw_page(image: UInt8Image, place: Place, truth: tuple[float, float] | None
         image: RGB [H, W, 3] of any size.
         place: the answer.
         truth: latitude and longitude, degrees, where they are known.
+        near: show the surroundings, with cities by name; False for a model that may tell countries alone.
     """
     height = MAP_WIDTH // 2
     scale = min(PHOTO_WIDTH / image.shape[1], height / image.shape[0])
@@ -44,9 +47,9 @@ def draw_page(image: UInt8Image, place: Place, truth: tuple[float, float] | None
     page.paste(photo, (GAP, top + (height - photo.height) // 2))
     left = 2 * GAP + photo.width
     page.paste(Image.fromarray(draw_map(place, MAP_WIDTH, truth)), (left, top))
-    if (reach := reach_km(place, truth)) is not None:
-        near = Image.fromarray(draw_near(place, NEAR, reach, truth))
-        page.paste(near, (left + _free_side(place, truth), top + height - NEAR))
+    if near and (reach := reach_km(place, truth)) is not None:
+        around = Image.fromarray(draw_near(place, NEAR, reach, truth))
+        page.paste(around, (left + _free_side(place, truth), top + height - NEAR))
     _legend(pen, (left, top + height + GAP), place, truth)
     return np.asarray(page)
 

@@ -29,10 +29,10 @@ def place(lat: float, lon: float, radius_km: float | None = None) -> Place:
         (None, None, None),
         (300, None, 390),
         (9000, None, None),
-        (9000, ROME, 1.3 * 111.195),
+        (9000, (45.9, 12.5), 1.3 * 333.585),
         (300, (-40.0, 100.0), 390),
         (1, None, LEAST_KM),
-        (0, ROME, 1.3 * 111.195),
+        (0, ROME, LEAST_KM),
     ],
 )
 def test_what_is_near_is_shown(
@@ -69,4 +69,5 @@ def test_it_lies_where_it_hides_neither_answer_nor_truth() -> None:
         world = page[:, -MAP_WIDTH - 16 : -16]
         frame = (world[:, :1] if left else world[:, -1:]) == 240
         assert frame.all(axis=2).sum() == NEAR
-    assert not (draw_page(image, place(41.9, 12.5))[:, -MAP_WIDTH - 16] == 240).any()  # nothing near to show
+    nothing = draw_page(image, place(41.9, 12.5)), draw_page(image, place(41.9, 12.5, 300), near=False)
+    assert not any((page[:, -MAP_WIDTH - 16] == 240).any() for page in nothing)
