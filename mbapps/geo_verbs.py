@@ -116,7 +116,7 @@ class Teller:
         """
         truth = self.truth(file)
         if file in self.maps:
-            write_image(self.maps[file], draw_page(image, place, truth))
+            write_image(self.maps[file], draw_page(image, place, truth, near=not self.coarse))
         if truth is None:
             return {}
         km = float(great_circle_km(place.lat, place.lon, *truth))
