@@ -32,6 +32,10 @@ def run(cfg: DictConfig) -> None:
     started = time.perf_counter()
     folder = app.run_folder(cfg)
     app.seed(cfg)
+    if "gallery_photos" in cfg.task:
+        from mbapps.geo_index import check_settings
+
+        check_settings(cfg)
     data = app.build_data(cfg)
     data.check_measurable()
     lessons, lesson_notes = None, list[str]()
