@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NAME = "geo_index"  # folder beside the model's
 SHARD = 1024  # photos embedded between two looks at what is done
-WEIGHTS = (0.1, 0.25, 0.5, 0.75, 0.9)  # of the neighbours, that are tried in the hybrid
+WEIGHTS = (0.25, 0.5, 0.75, 0.9)  # of the neighbours, that are tried in the hybrid
 
 
 def build_geo_index(cfg: DictConfig, folder: Path, model: Path, data: Any) -> Gallery | None:
