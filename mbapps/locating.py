@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CELLS, NEIGHBOURS, HYBRID = "cells", "neighbours", "hybrid"
 NEIGHBOUR_COUNT = 100  # Vo et al. (2017)
-FUSED_CELLS = 100  # the likeliest, that take part in the hybrid's density
+FUSED_CELLS = 50  # the likeliest, that take part in the hybrid's density
 NEAR_KM = np.radians(SIGMA) * EARTH_KM  # how far from a place its score looks: as the density is blurred
 LEAST_KM = 1.0  # of a spread: photos of one street corner do not make it 0
 
@@ -155,7 +155,7 @@ class Locator:
         ]
         for method, weight in methods.items():
             mass = np.concatenate([weight * weights, (1 - weight) * shares], axis=1)
-            peak = density_peaks(*points, mass)
+            peak = density_peaks(lat, lon, weights) if weight == 1 else density_peaks(*points, mass)
             where = snap(*peak, *points, mass)[:2]
             far = self._spread(cells, probabilities, where, (lat, lon), near, weight)
             score = (mass * (_distances(where, points) <= NEAR_KM)).sum(axis=1)
