@@ -69,7 +69,7 @@ def test_two_processes_place_photos(tmp_path: Path) -> None:
     gallery = Gallery.open(folder / "geo_index")
     assert len(gallery) == 41
     assert not (folder / "geo_index.shards").exists()
-    run("eval", f"model={folder / 'model'}", *words, "split=val", f"out={tmp_path / 'one'}", cwd=tmp_path)
+    run("eval", f"model={folder / 'model'}", *words, f"out={tmp_path / 'one'}", cwd=tmp_path)
     trained, alone = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("train", "one"))
     for name in ("median_error_km", "coverage", "share_within_2500_km"):
-        assert trained[f"val_method_{name}/cells"] == pytest.approx(alone[name], rel=1e-3)
+        assert trained[f"method_{name}/cells"] == pytest.approx(alone[name], rel=1e-3)
