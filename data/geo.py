@@ -209,7 +209,10 @@ class GeoData(LabelledData):
         digest = hashlib.sha256(facts["fingerprint"].encode())
         for table in self.tables.values():
             digest.update(table.lat.tobytes() + table.lon.tobytes())
-        return {**facts, "fingerprint": digest.hexdigest()[:16]}
+        facts["fingerprint"] = digest.hexdigest()[:16]
+        if self.partitions:
+            facts["min_users"] = min(part.rules.min_users for part in self.partitions.values())
+        return facts
 
 
 def read_photos(path: Path, **reading: Any) -> GeoTable:

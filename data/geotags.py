@@ -120,8 +120,9 @@ def read_place_list(
 
 
 def check_places(
-    table: GeoTable, source: Path, names: Mapping[str, str] | None = None, drop_zero: bool = True
-) -> GeoTable:
+    table: GeoTable, source: Path, names: Mapping[str, str] | None = None, drop_zero: bool = True,
+    *, may_be_empty: bool = False,
+) -> GeoTable:  # fmt: skip
     """Leave out rows whose place is none, and tell them in `problems`.
 
     Args:
@@ -129,6 +130,7 @@ def check_places(
         source: what it was read from.
         names: what that calls "lat" and "lon", for the way out.
         drop_zero: leave out what lies at 0, 0.
+        may_be_empty: give a table without rows where no place is left.
 
     Raises:
         ValueError: latitude and longitude are swapped, or no place is left.
@@ -152,7 +154,7 @@ def check_places(
         told = zip(table.files[rows].tolist(), lat[rows].tolist(), lon[rows].tolist(), strict=True)
         tell(table.problems, reason, [f"{file}: {north:g}, {east:g}" for file, north, east in told])
     kept = finite & ~outside & ~(zero & drop_zero)
-    if not kept.any():
+    if not (kept.any() or may_be_empty):
         counts = f"{int((~finite).sum())} are no numbers, {int(outside.sum())} out of range"
         zeros = f", {int(zero.sum())} at 0, 0" if drop_zero else ""
         raise ValueError(f"{source} has no place that can be used: of {len(table)} {counts}{zeros}")

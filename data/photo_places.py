@@ -52,12 +52,24 @@ def read_photo_places(root: Path) -> GeoTable:
     Raises:
         FileNotFoundError: there is no image, or none tells its place.
     """
+    files = sorted(image_files(root, root))
+    table = photo_table(root, files)
+    if not len(table):
+        raise FileNotFoundError(_nothing(root, len(files), table.problems))
+    return table
+
+
+def photo_table(root: Path, names: Sequence[str]) -> GeoTable:
+    """Read the places of some photos; those that tell none are listed in `problems`, and the table may be empty.
+
+    Args:
+        root: folder that the names start from.
+        names: paths.
+    """
     problems: dict[str, list[str]] = {}
     files: list[str] = []
     places: list[tuple[float, float]] = []
-    count = 0
-    for file in sorted(image_files(root, root)):
-        count += 1
+    for file in names:
         try:
             place = photo_place(root / file)
         except ValueError as error:
@@ -70,9 +82,7 @@ def read_photo_places(root: Path) -> GeoTable:
             else:
                 files.append(file)
                 places.append(place)
-    if not files:
-        raise FileNotFoundError(_nothing(root, count, problems))
-    lat, lon = np.array(places, dtype=np.float64).T
+    lat, lon = np.array(places, dtype=np.float64).reshape(-1, 2).T
     labels = np.full(len(files), UNKNOWN, dtype=np.int32)
     return GeoTable(root, np.array(files, dtype=np.str_), labels, (), problems=problems, lat=lat, lon=lon)
 

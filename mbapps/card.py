@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mbapps.files import replacing
+from mbapps.place_card import places_section
 from mbapps.sections import format_value
 
 MAX_CLASSES = 30  # listed in full; the rest is counted and stands in model.json
@@ -15,7 +16,7 @@ ANSWERS = {
     "detection": "boxes (xyxy, in pixels of the image as given), each with a class and a score",
     "fine_grained": "the most probable classes with their probabilities",
     "face_attr": "the attributes of a cropped face with their probabilities",
-    "geo": "latitude and longitude in degrees with a probability",
+    "geo": "latitude and longitude in degrees with a probability, a radius in km and the likeliest cells",
     "face_embed": "a vector per cropped face; close vectors mean like faces",
 }
 
@@ -48,11 +49,12 @@ LIMITS = {
         "and consent is required by law."
     ),
     "geo": (
-        "For organising one's own photographs, for research and for journalism's checks, as one hint among "
-        "others. The answer is a guess: most errors are of tens to thousands of kilometres, and places "
-        "that few people photograph are the worst. **Do not use it to find, follow or expose people**, nor "
-        "as evidence of where somebody was. A photograph's location can be private even where the "
-        "photograph is public."
+        "The task exists for organising one's own photographs, for research on how much a photograph gives away, and "
+        "as one hint among others where a picture's origin is checked. The answer is a guess: most errors are of "
+        "tens to thousands of kilometres, places that few people photograph are the worst, and pictures taken "
+        "indoors or of nowhere get an answer all the same. **Do not use it to find, follow or expose people**, nor "
+        "as evidence of where somebody was, nor as the only ground of any decision. A photograph's location can be "
+        "private even where the photograph is public: ask those whom it shows."
     ),
     "face_embed": (
         "For grouping and searching photographs whose subjects agreed to it. The vectors are biometric "
@@ -75,7 +77,11 @@ def write_card(path: str | Path, model: Mapping[str, Any]) -> Path:
     parts = [_opening(model, heads)]
     for name, head in heads.items():
         mark = f" ({name})" if len(heads) > 1 else ""
-        parts += [_numbers(head, mark), _decision(head, mark), _classes(head, mark)]
+        parts += [_numbers(head, mark), _decision(head, mark)]
+        if head.get("class") == "GeoHead":
+            parts.append(places_section(head, model.get("lineage") or {}, mark))
+        else:
+            parts.append(_classes(head, mark))
     parts += [_input(heads), _origin(model), _limits(heads), _usage()]
     path = Path(path)
     with replacing(path) as temporary:

@@ -48,6 +48,7 @@ class Embedder:
                 f"{', '.join(heads)}"
             )
         self.bundle, self.name, self.flip = bundle, names[0], flip
+        self.places = hasattr(bundle.network.head(self.name), "attach")  # it can ask a geo-index
         self.facts: dict[str, Any] = heads[self.name]
         settings = self.facts["settings"]
         if settings.get("coarse_only") is not None:
@@ -55,7 +56,7 @@ class Embedder:
                 f"{folder} was trained with task.coarse_only={settings['coarse_only']}: it gives no embeddings, "
                 "since a gallery of photos with their places would reveal more than it may"
             )
-        view: dict[str, Any] = {"flip": self.flip}
+        view: dict[str, Any] = {}
         if "central_crop" in settings:
             if face_crop is not None:
                 raise ValueError(
@@ -65,7 +66,7 @@ class Embedder:
         else:
             self.crop = float(self.facts.get("face_crop", 1.0) if face_crop is None else face_crop)
             view["face_crop"] = self.crop
-        self.model = ModelId(str(Path(folder).absolute()), fingerprint(folder), view)
+        self.model = ModelId(str(Path(folder).absolute()), fingerprint(folder), {**view, "flip": flip})
 
     def view(self, image: UInt8Image) -> UInt8Image:
         """What the network sees of an image [H, W, 3]: [S, S, 3]."""
@@ -131,6 +132,7 @@ class ShardWriter(pl.LightningModule):
         num_workers: int,
     ):  # fmt: skip
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # of few files a process may have none
         self.network = embedder.bundle.network
         self.embedder, self.files, self.folder = embedder, files, folder
         self.batch_size, self.num_workers, self.shard_size = batch_size, num_workers, shard_size
@@ -174,6 +176,3 @@ class ShardWriter(pl.LightningModule):
         write_shard(shard_path(self.folder, number), self.keys[number], made)
         self.found, self.passed = [], 0
         return len(batch.rows)
-
-    def on_predict_end(self) -> None:
-        self.trainer.strategy.barrier()  # the first process goes on with everybody's shards

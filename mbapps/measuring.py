@@ -55,7 +55,7 @@ def number_sections(numbers: Mapping[str, Any]) -> list[Any]:
     classes: dict[str, dict[str, Any]] = {}
     for name, value in numbers.items():
         metric, slash, label = name.partition("/")
-        if slash and not metric.startswith(OWN_TABLES) and "group_" not in metric:
+        if slash and not metric.removeprefix("val_").startswith(OWN_TABLES) and "group_" not in metric:
             classes.setdefault(label, {})[metric] = value
     parts: list[Any] = [Numbers("Numbers", without_classes(numbers))]
     return [*parts, Rows("By class", classes)] if classes else parts
@@ -69,7 +69,10 @@ def task_sections(
     thresholds: float | Sequence[float],
     chosen: str = OWN,
 ) -> list[Any]:
-    """The metric's own plots and tables, and the worst images: truth left, answer right; or the worst pairs."""
+    """The metric's own plots and tables, and the worst images: truth left, answer right, or as the metric draws them.
+
+    Of pairs these are the worst pairs.
+    """
     import numpy as np
 
     from mbapps.images import side_by_side
@@ -84,13 +87,16 @@ def task_sections(
     pictures, captions = [], []
     for row, caption in metric.worst(WORST, thresholds):
         image, truth = data.picture(split, row)
-        pictures.append(np.concatenate([truth, metric.answer(row, thresholds).draw(image)], axis=1))
+        pictures.append(
+            metric.draw(row, image)
+            if hasattr(metric, "draw")
+            else np.concatenate([truth, metric.answer(row, thresholds).draw(image)], axis=1)
+        )
         captions.append(caption)
+    about = getattr(metric, "DRAWN", "truth left, answer right")
     return [
         *parts,
-        Pictures(
-            "Worst images", pictures, captions, f"{metric.WORST.format(chosen)}: truth left, answer right."
-        ),
+        Pictures("Worst images", pictures, captions, f"{metric.WORST.format(chosen)}: {about}."),
     ]
 
 
@@ -104,8 +110,8 @@ def print_methods(metric: Any, numbers: Mapping[str, Any]) -> None:
     )
     if rows:
         names = list(next(iter(rows.values())))
-        shown = [[method, *(format_value(name, row[name]) for name in names)] for method, row in rows.items()]
-        print_columns("methods", ["", *names], shown)
+        shown = [[name, *(format_value(name, row[name]) for row in rows.values())] for name in names]
+        print_columns("methods", ["", *rows], shown)
 
 
 def print_problems(problems: Mapping[str, Sequence[str]]) -> None:

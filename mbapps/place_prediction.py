@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mbapps.geo.cell_map import CellMap, most_probable
 from mbapps.geo.distance import EARTH_KM
 
+from . import lettering
 from .images import UInt8Image
 
 COARSE_LEVELS = {"country": 3, "region": 5}  # finest S2 level: cells about 1,150 and 290 km across
@@ -90,9 +91,7 @@ class Place:
         >>> Place(43.468, 11.889, 0.41, 120).text
         '43.47° N 11.89° E 0.41, within 120 km'
         """
-        where = self.name or (
-            f"{abs(self.lat):.2f}° {'N' if self.lat >= 0 else 'S'} {abs(self.lon):.2f}° {'E' if self.lon >= 0 else 'W'}"
-        )
+        where = self.name or degrees_text(self.lat, self.lon)
         km = self.radius_km
         radius = "" if km is None else f", within {km:,.0f} km" if km >= 10 else f", within {km:.2g} km"
         return f"{where} {self.score:.2f}{radius}"
@@ -107,12 +106,21 @@ class Place:
         if side <= width and side // 2 <= height:
             canvas.paste(Image.fromarray(draw_map(self, side)), (width - side, height - side // 2))
         size = max(10, round(min(height, width) / 24))
-        font = ImageFont.load_default(size)
-        while size > 6 and font.getlength(self.text) > width - 6:
+        letters = lettering.font(size)
+        while size > 6 and letters.getlength(self.text) > width - 6:
             size -= 1
-            font = ImageFont.load_default(size)
+            letters = lettering.font(size)
         pen = ImageDraw.Draw(canvas)
-        _, _, right, bottom = pen.textbbox((3, 2), self.text, font=font)
+        _, _, right, bottom = pen.textbbox((3, 2), self.text, font=letters)
         pen.rectangle((0, 0, right + 3, bottom + 3), fill=GROUND)
-        pen.text((3, 2), self.text, (255, 255, 255), font=font)
+        pen.text((3, 2), self.text, (255, 255, 255), font=letters)
         return np.asarray(canvas)
+
+
+def degrees_text(lat: float, lon: float) -> str:
+    """A place in degrees as people write it.
+
+    >>> degrees_text(-33.868, 151.209)
+    '33.87° S 151.21° E'
+    """
+    return f"{abs(lat):.2f}° {'N' if lat >= 0 else 'S'} {abs(lon):.2f}° {'E' if lon >= 0 else 'W'}"

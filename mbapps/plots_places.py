@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from mbapps.geo.cell_map import CellMap
+
 MOST_LINES = 400  # more than this many hide each other
 LEAST_KM, MOST_KM = 0.1, 20_100.0  # of the axis of errors
 BINS = 60
+SIDE = 9  # points along each side of a cell
 
 Floats = NDArray[np.float64]
 
@@ -92,6 +95,66 @@ def truths_and_guesses(lat: Floats, lon: Floats, guess_lat: Floats, guess_lon: F
     ax.scatter(lon, lat, s=7, color=COLOURS[0], linewidths=0, label="truth", zorder=3)
     ax.legend(frameon=False, fontsize=9, loc="lower left", markerscale=2)
     return figure
+
+
+def cell_map(cells: CellMap, counts: NDArray[np.int64] | None = None) -> Figure:
+    """Draw the outline of each of K cells on a map, coloured by how many photos lie in it, or plainly.
+
+    Args:
+        cells: K of them.
+        counts: [K] photos in each; None: not known.
+    """
+    from matplotlib.collections import PolyCollection
+    from matplotlib.colors import LogNorm
+
+    figure, (ax,) = new_figure(9.2, 4.6)
+    world_axes(ax, np.array([-88.0, 88.0]), np.zeros(2))
+    outlines, rows = cell_outlines(cells.outlines(np.arange(len(cells))))
+    drawn: Any = PolyCollection(outlines, linewidths=0.5, alpha=0.55)
+    if counts is None:
+        drawn.set(facecolor=COLOURS[0], edgecolor=COLOURS[0], alpha=0.35)
+    else:
+        least = max(1, int(counts.min()))
+        drawn.set(
+            cmap="viridis", norm=LogNorm(least, max(2 * least, int(counts.max(initial=1)))), edgecolor=INK
+        )
+        drawn.set_array(np.maximum(counts, 1)[rows])
+        figure.colorbar(drawn, ax=ax, shrink=0.7, label="photos in training")
+    ax.add_collection(drawn)
+    return figure
+
+
+def cell_outlines(corners: Floats) -> tuple[list[Floats], NDArray[np.int64]]:
+    """Polygons [P, 2] of longitude and latitude, degrees, of K cells, and the cell of each.
+
+    Sides follow the shortest ways. A cell that crosses 180 degrees comes twice, a turn of the earth apart, so that a
+    map from -180 to 180 shows both parts; one that holds a pole reaches to it.
+
+    Args:
+        corners: [K, 4, 2] latitude and longitude, degrees.
+    """
+    after = np.roll(corners, -1, axis=1)
+    sides = ways(
+        *(part.ravel() for part in (corners[..., 0], corners[..., 1], after[..., 0], after[..., 1])), SIDE
+    )
+    for end, beside in ((0, 1), (-1, -2)):  # at a pole any longitude will do: that of the side's own meridian
+        polar = np.abs(sides[:, end, 0]) > 90 - 1e-6
+        sides[polar, end, 1] = sides[polar, beside, 1]
+    rings = sides.reshape(len(corners), -1, 2)
+    north, east = rings[..., 0], np.unwrap(rings[..., 1], period=360, axis=1)
+    turned = np.abs(east[:, -1] - east[:, 0]) > 180  # round a pole
+    outlines: list[Floats] = []
+    rows: list[int] = []
+    for row, (y, x) in enumerate(zip(north, east, strict=True)):
+        ring = np.stack([x, y], axis=1)
+        if turned[row]:
+            pole = np.copysign(90, y.mean())
+            ring = np.concatenate([ring, [[x[-1], pole], [x[0], pole]]])
+        for turn in (-360, 0, 360):
+            if ring[:, 0].max() + turn > -180 and ring[:, 0].min() + turn < 180:
+                outlines.append(ring + [turn, 0])
+                rows.append(row)
+    return outlines, np.array(rows, dtype=np.int64)
 
 
 def error_histogram(km: Floats, within: Sequence[float], median: float) -> Figure:

@@ -8,7 +8,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
@@ -94,13 +94,22 @@ def print_table(
         console.print(Text.assemble(("wrote ", "dim"), _short(path)), soft_wrap=True)
 
 
-def print_columns(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table of several columns, the first to the left and the others to the right."""
+def print_columns(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], wrap: Collection[str] = ()
+) -> None:
+    """Print a table of several columns, the first to the left and the others to the right.
+
+    Args:
+        title: above it.
+        columns: their names.
+        rows: a text for each column.
+        wrap: columns whose texts take several lines where the terminal is narrow; others are cut.
+    """
     table = Table(title=Text(title, style="bold"), title_justify="left")
     for number, name in enumerate(columns):
         table.add_column(
-            name, justify="right" if number else "left", style="" if number else "cyan", no_wrap=True,
-            min_width=len(name),
+            name, justify="right" if number else "left", style="" if number else "cyan",
+            no_wrap=name not in wrap, overflow="fold" if name in wrap else "ellipsis", min_width=len(name),
         )  # fmt: skip
     for row in rows:
         table.add_row(*map(Text, row))

@@ -4,52 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mbapps.batches import UNKNOWN, GeoTable
+from mbapps.batches import GeoTable
 from mbapps.geo.cities import continents
 from mbapps.geo.distance import great_circle_km
-from mbapps.locating import CELLS, HYBRID, NEIGHBOURS, Fitted
+from mbapps.images import UInt8Image, side_by_side
+from mbapps.locating import HYBRID, Fitted
+from mbapps.place_map import draw_map
 from mbapps.place_prediction import Place
 
 from .average_precision import Floats, interval, resamples
+from .place_answers import Answer, answer_of, fit, methods_of
 
 WITHIN_KM = (1, 25, 200, 750, 2500)  # street, city, region, country, continent
-NAMES = ("street", "city", "region", "country", "continent")
-ABOUT_SHARES = (
-    "Share of the images whose place is guessed to within a distance; between low and high lie 95 % of bootstrap "
-    "samples of the images."
-)
-ABOUT_CONTINENTS = "By the continent of the truth, which is that of the nearest large city."
-ABOUT_METHODS = (
-    "Cells: the most probable one. Neighbours: the density of the photos of the geo-index that are most like the "
-    "image. Hybrid: the density of both."
-)
-FACTORS = np.geomspace(0.25, 4, 9)  # of the temperature, that are tried in fitting it
-WANTED = (CELLS, NEIGHBOURS)  # answers beside the hybrid that are measured with it
-
-
-class Guess(NamedTuple):
-    """Where an image was placed."""
-
-    lat: float
-    lon: float
-    score: float
-    radius: float  # km, or NaN
-    spread: float  # km, or NaN
-
-
-class Answer(NamedTuple):
-    """What was said of one image."""
-
-    guess: Guess
-    others: dict[str, Guess]  # by method
-    surprise: Floats | None  # [T] -log of the probability of its own cell by FACTORS; None in no cell
-    spreads: Floats | None  # [T] of the cells' answer by FACTORS, km
+MAP_WIDTH = 520  # px: its marks are seen on a small picture too
 
 
 class GeoMetric:
@@ -66,6 +38,7 @@ class GeoMetric:
     """
 
     WORST = "The images placed farthest from the truth"
+    DRAWN = "the answer is red, with its radius, and the truth green"
 
     def __init__(self, truth: GeoTable, *, resamples: int = 1000):
         if resamples < 1:
@@ -95,22 +68,8 @@ class GeoMetric:
                         f"{self.truth.files[row]} was placed at {one.lat}, {one.lon} within {one.radius_km} km: a "
                         "place must be finite, its latitude in -90..90 and its radius >= 0"
                     )
-            others = {method: _guess(one) for method, one in place.others.items()}
-            self.rows.append((int(row), Answer(_guess(place), others, *self._tempered(int(row), place))))
-
-    def _tempered(self, row: int, place: Place) -> tuple[Floats | None, Floats | None]:
-        """What other temperatures would make of the cells' answer."""
-        if place.probabilities is None or place.cells is None:
-            return None, None
-        logs = np.log(np.maximum(place.probabilities, 1e-300)) / FACTORS[:, None]
-        best = int(place.probabilities.argmax())
-        powers = np.exp(logs - logs[:, best, None])
-        total = powers.sum(axis=1)
-        at = place.cells.distances_km(place.cells.lat[best, None], place.cells.lon[best, None])[0]
-        labels = np.atleast_1d(self.truth.labels[row])
-        own = int(labels[-1])  # in the finest partition
-        surprise = None if own == UNKNOWN else np.log(total) - (logs[:, own] - logs[:, best])
-        return surprise, powers @ at / total
+            own = int(np.atleast_1d(self.truth.labels[row])[-1])  # in the finest partition
+            self.rows.append((int(row), answer_of(place, own)))
 
     def compute(self) -> dict[str, float]:
         """Give "median_error_km", "share_within_1_km" and so on for 25, 200, 750 and 2500 km, and "coverage".
@@ -170,92 +129,21 @@ class GeoMetric:
 
     def methods(self) -> list[str]:
         """Methods that answered each image: none, or cells, neighbours and their hybrid, the answer itself."""
-        known = self.rows[0][1].others if self.rows else {}
-        return [*(method for method in WANTED if method in known), HYBRID] if known else []
+        return methods_of(list(self.answers().values()))
 
     def fit(self, fitted: Fitted, coverage: float) -> Fitted:
-        """Fit what the answers, made with `fitted`, leave to be fitted.
+        """Fit temperature, radii and the weight of the neighbours to the answers; see `place_answers.fit`."""
+        return fit(list(self.answers().values()), lambda method: self.errors(method)[0], fitted, coverage)
 
-        Of cells alone: the temperature by which the photos' own cells are likeliest, and the radius. With a geo-index:
-        the weight of the neighbours, of those that were tried, by which the errors' logarithms are least, and all
-        radii; the temperature stays. A radius is the least multiple of the spread that holds the truth of a share of
-        `coverage` of new photos of the same kind, on average over sets of photos to fit on; too few photos give none.
-
-        Source: Guo et al., On Calibration of Modern Neural Networks (2017); Lei et al., Distribution-Free Predictive
-        Inference for Regression (2018), section 5.2.
-        """
-        candidates = [
-            method for method in (self.rows[0][1].others if self.rows else {}) if method not in WANTED
-        ]
-        if not self.methods():
-            at = self._best_factor()
-            spreads = np.array([_at(answer.spreads, at) for answer in self._once().values()])
-            radius = _multiple(self.errors()[0], spreads, coverage)
-            return replace(fitted, temperature=fitted.temperature * at, radius=_finite({CELLS: radius}))
-        chosen = HYBRID
-        if candidates:
-            chosen = min(
-                candidates, key=lambda each: float(np.log(np.maximum(self.errors(each)[0], 1)).mean())
-            )
-            fitted = replace(fitted, weight=float(chosen))
-        radii = {
-            method: _multiple(self.errors(of)[0], self._spreads(of), coverage)
-            for method, of in ((CELLS, CELLS), (NEIGHBOURS, NEIGHBOURS), (HYBRID, chosen))
-        }
-        return replace(fitted, radius=_finite(radii))
-
-    def _best_factor(self) -> float:
-        """The factor of the temperature by which the photos' own cells are likeliest, 1 where none is known."""
-        known = [answer.surprise for answer in self._once().values() if answer.surprise is not None]
-        if not known:
-            return 1.0
-        mean = np.mean(known, axis=0)
-        best = int(mean.argmin())
-        if not 0 < best < len(FACTORS) - 1:
-            return float(FACTORS[best])
-        left, middle, right = mean[best - 1 : best + 2]  # the lowest point of a parabola through three
-        shift = 0.5 * (left - right) / max(left - 2 * middle + right, 1e-12)
-        return float(FACTORS[best] * (FACTORS[1] / FACTORS[0]) ** shift)
-
-    def _spreads(self, method: str) -> Floats:
-        return np.array([_by(answer, method).spread for answer in self._once().values()])
-
-    def _once(self) -> dict[int, Answer]:
+    def answers(self) -> dict[int, Answer]:
+        """What was said of each image, by its row, rising."""
         return dict(sorted(self.rows, key=lambda each: each[0]))
 
     def sections(self, numbers: Mapping[str, float], thresholds: Any, chosen: str) -> list[Any]:
         """The report's plots and tables."""
-        from mbapps.plots_places import MOST_LINES, error_histogram, truths_and_guesses
-        from mbapps.sections import Plot, Rows
+        from .geolocation_report import sections
 
-        km, _, _, images = self.errors()
-        guesses = np.array([answer.guess[:2] for answer in self._once().values()]).reshape(-1, 2)
-        drawn = f" {MOST_LINES} of {len(km):,} are drawn." if len(km) > MOST_LINES else ""
-        parts: list[Any] = [
-            Plot(
-                "Truth and guess",
-                truths_and_guesses(self.truth.lat[images], self.truth.lon[images], guesses[:, 0], guesses[:, 1], km),
-                f"Each truth is joined with its guess by the shortest way, green for near and red for far.{drawn}",
-            ),
-            Plot(
-                "Errors", error_histogram(km, WITHIN_KM, numbers["median_error_km"]),
-                f"Dotted at {', '.join(map(str, WITHIN_KM))} km.",
-            ),
-            Rows("Shares within", self._table(numbers), ABOUT_SHARES),
-        ]  # fmt: skip
-        if methods := self.method_rows(numbers):
-            parts.append(Rows("By method", methods, ABOUT_METHODS))
-        columns = ["images", "median_error_km", *(f"share_within_{at}_km" for at in WITHIN_KM), "coverage"]
-        by_continent = {
-            name.partition("/")[2]: {
-                column.replace("_", " "): numbers[key]
-                for column in columns
-                if (key := f"continent_{column}/{name.partition('/')[2]}") in numbers
-            }
-            for name in numbers
-            if name.startswith("continent_images/")
-        }
-        return [*parts, Rows("By continent", by_continent, ABOUT_CONTINENTS)] if by_continent else parts
+        return sections(self, numbers)
 
     def worst(self, count: int, thresholds: Any = None) -> list[tuple[int, str]]:
         """Image rows of the largest errors, with what was wrong."""
@@ -273,6 +161,11 @@ class GeoMetric:
         """What was said of one image."""
         lat, lon, score, radius, _ = dict(self.rows)[row].guess
         return Place(lat, lon, score, None if math.isnan(radius) else radius)
+
+    def draw(self, row: int, image: UInt8Image) -> UInt8Image:
+        """One image beside a map of its truth and of what was said of it."""
+        truth = float(self.truth.lat[row]), float(self.truth.lon[row])
+        return side_by_side(image, draw_map(self.answer(row), MAP_WIDTH, truth))
 
     def method_rows(self, numbers: Mapping[str, float]) -> dict[str, dict[str, Any]]:
         """A row of numbers for each method; none where there was one method alone."""
@@ -297,27 +190,15 @@ class GeoMetric:
         Args:
             method: one of `others`; else the answer itself.
         """
-        once = self._once()
+        once = self.answers()
         images = np.fromiter(once, np.int64, len(once))
-        guesses = [_by(answer, method) for answer in once.values()]
+        guesses = [answer.by(method) for answer in once.values()]
         lat, lon, _, radii, _ = np.array(guesses, dtype=np.float64).reshape(-1, 5).T
         km = great_circle_km(self.truth.lat[images], self.truth.lon[images], lat, lon)
         return km, self.continents[images], radii, images
 
     def _said(self, row: int) -> str:
         return f"placed at {self.answer(row).text}"
-
-    @staticmethod
-    def _table(numbers: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-        rows = {}
-        for at, name in zip(WITHIN_KM, NAMES, strict=True):
-            key = f"share_within_{at}_km"
-            ends = {end: numbers.get(f"{key}_{end}") for end in ("low", "high")}
-            rows[f"{name}, {at} km"] = {"share": numbers[key], **ends}
-        if "coverage" in numbers:
-            ends = {end: numbers.get(f"coverage_{end}") for end in ("low", "high")}
-            rows["the radius of each"] = {"share": numbers["coverage"], **ends}
-        return rows
 
 
 def _numbers(km: Floats) -> dict[str, float]:
@@ -362,28 +243,3 @@ def _held(km: Floats, radii: Floats) -> NDArray[np.bool_] | None:
     """Whether each radius holds the truth, of those images that have one; None where none has."""
     known = ~np.isnan(radii)
     return km[known] <= radii[known] if known.any() else None
-
-
-def _guess(place: Place) -> Guess:
-    radius, spread = (math.nan if km is None else float(km) for km in (place.radius_km, place.spread_km))
-    return Guess(float(place.lat), float(place.lon), float(place.score), radius, spread)
-
-
-def _by(answer: Answer, method: str) -> Guess:
-    return answer.others.get(method, answer.guess)
-
-
-def _at(spreads: Floats | None, factor: float) -> float:
-    """A spread at a factor of the temperature between those that were tried."""
-    return math.nan if spreads is None else float(np.interp(np.log(factor), np.log(FACTORS), spreads))
-
-
-def _multiple(km: Floats, spreads: Floats, coverage: float) -> float:
-    """The least multiple of spreads [N] that holds errors [N] with a share of `coverage`; infinite of too few."""
-    ratios = np.sort((km / spreads)[np.isfinite(spreads)])
-    rank = math.ceil((len(ratios) + 1) * coverage)
-    return float(ratios[rank - 1]) if 0 < rank <= len(ratios) else math.inf
-
-
-def _finite(radii: Mapping[str, float]) -> dict[str, float]:
-    return {method: factor for method, factor in radii.items() if math.isfinite(factor)}

@@ -90,7 +90,7 @@ def choose_form(
     least = min(sizes)
     best = forms[sizes.index(least)]
     codes = f" with {best.code_bytes} bytes a vector" if best.code_bytes else ""
-    way = "raise max_mb, leave kind= out" if wanted else "raise max_mb"
+    way = "raise max_mb, leave kind= out" if wanted and code_bytes is None else "raise max_mb"
     raise ValueError(
         f"max_mb={max_mb:g} is too little for {count:,} rows: they take at least {_up(least)} MB, as "
         f"{best.kind}{codes}, of which {_up(others)} MB are ids and columns; {way}, or keep fewer rows"

@@ -15,14 +15,16 @@ def run(cfg: DictConfig) -> None:
     """Run the split through the model and put what it tells into model.json and CARD.md.
 
     Embeddings get the similarity from which on two faces count as one person's, with its 95 % interval, for a false
-    accept rate. Boxes and attributes get each class's threshold of best F1, classifiers their temperature.
+    accept rate. Boxes and attributes get each class's threshold of best F1, classifiers their temperature. Places get
+    temperature and radii and, with a geo-index, the weight of its photos.
     """
     from mbapps import app
     from mbapps.deploy.bundle import save_facts
+    from mbapps.geo_verbs import fit_anew, fitted_numbers
     from mbapps.report import print_table, run_context, write_results
 
     task_name = app.task_name()
-    split = cfg.split or ("test" if task_name == "face_embed" and cfg.data.test else "val")
+    split = cfg.split or ("test" if task_name in ("face_embed", "geo") and cfg.data.test else "val")
     if split not in ("val", "test"):
         raise ValueError(f"split must be val or test, got {cfg.split!r}")
     far = cfg.far
@@ -31,17 +33,26 @@ def run(cfg: DictConfig) -> None:
         raise ValueError(f"task={task_name}: {wanted}")
     if far is not None and (type(far) not in (int, float) or not 0 < far < 1):
         raise ValueError(f"far must be a number between 0 and 1, got {far!r}")
+    if cfg.gallery is not None and task_name != "geo":
+        raise ValueError(f"gallery= is for task=geo, not task={task_name}: leave it out")
     folder = app.run_folder(cfg)
     bundle = app.open_bundle(cfg)
     data = app.build_data(cfg, bundle, split)
     print_problems(data.problems())
     print("".join(other_views(bundle.head_facts, data)), end="")
     task = app.build_task(cfg, bundle.network)
-    metric = collect(cfg, folder, task, data, split)
+    if task_name == "geo":
+        metric = fit_anew(cfg, folder, task, data, split, bundle)
+    else:
+        metric = collect(cfg, folder, task, data, split)
     if not task.trainer.is_global_zero:
         return
     print_problems({"image not read": list(data.broken)} if data.broken else {})
-    numbers = _choose(bundle, metric, far)
+    if task_name == "geo":
+        bundle.head_facts["settings"] = dict(task.head.settings)
+        numbers = fitted_numbers(task.head, len(metric.truth))
+    else:
+        numbers = _choose(bundle, metric, far)
     lineage = data.lineage()
     bundle.head_facts["calibration"] = {
         "data": lineage["name"], "fingerprint": lineage["fingerprint"], "split": split,

@@ -36,6 +36,7 @@ class Scored(NamedTuple):
     subtitle: str
     context: Mapping[str, Any]
     paths: Sequence[Path] = ()  # what was written on the way
+    sections: Sequence[Any] = ()  # of the report, beside the metric's own
 
 
 def run(cfg: DictConfig) -> None:
@@ -59,6 +60,7 @@ def run(cfg: DictConfig) -> None:
         *task_sections(
             scored.metric, numbers, scored.data, cfg.split, scored.thresholds, chosen=scored.chosen
         ),
+        *scored.sections,
     ]
     title = f"{app.task_name()}: evaluation"
     report = write_report(folder / "report.html", title, sections, subtitle=scored.subtitle)
@@ -83,6 +85,8 @@ def check(cfg: DictConfig, task: str) -> None:
         raise ValueError(
             f"predictions= and save_predictions= are for task={' and task='.join(FILES)}, not task={task}"
         )
+    if cfg.predictions and cfg.gallery is not None:
+        raise ValueError("gallery= goes with model=, which asks it; predictions= are answers already")
     if cfg.predictions and cfg.save_predictions:
         raise ValueError("save_predictions=true goes with model=; predictions= is such a file already")
     truths = {"detection": "data.annotations=<COCO json> or data.root=<folder>"}
@@ -97,8 +101,10 @@ def check(cfg: DictConfig, task: str) -> None:
 def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     """Run a model over the split; None where another process has the answers."""
     from mbapps import app
+    from mbapps.geo_verbs import attach_index, cell_sections, left_out
 
     bundle = app.open_bundle(cfg)
+    attach_index(cfg, bundle)
     data = app.build_data(cfg, bundle, cfg.split)
     print_problems(data.problems())
     task = app.build_task(cfg, bundle.network)
@@ -106,6 +112,8 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     calibration = bundle.head_facts.get("calibration") or {}
     if calibration.get("fingerprint") == data.lineage()["fingerprint"]:
         chosen = f"{OWN}, chosen on these very images"
+        if task.head_name == "geo":
+            print("radii were fitted to these very photos: of new ones they hold fewer")
     print("".join(other_views(bundle.head_facts, data)), end="")
     if cfg.score_thresh is not None:
         thresholds, chosen = cfg.score_thresh, f"score_thresh={cfg.score_thresh}"
@@ -119,7 +127,10 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     subtitle = f"{cfg.model} on the {cfg.split} split of {data.root}"
     context = {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)}
     numbers = task.numbers[cfg.split]
-    return Scored(metric, numbers, data, thresholds, chosen, subtitle, context, paths)
+    sections = [*cell_sections(task.head), *left_out(data)] if task.head_name == "geo" else []
+    if cfg.gallery is not None:
+        context["gallery"] = str(cfg.gallery)
+    return Scored(metric, numbers, data, thresholds, chosen, subtitle, context, paths, sections)
 
 
 def _own_thresholds(head: Mapping[str, Any], task: str) -> Any:

@@ -9,7 +9,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbapps.image_ids import find_images, person_of, root_of, without_known
+from mbapps.image_ids import root_of
+from mbapps.index_rows import check_broken, offer
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -39,10 +40,10 @@ def run(cfg: DictConfig) -> None:
 def fill(cfg: DictConfig, folder: Path, path: Path) -> None:
     """Do what `run` says to the gallery at `path`; `folder` is the run's."""
     from mbapps import app
+    from mbapps.measuring import print_problems
     from mbapps.report import print_table, run_context, write_results
     from mbapps.search.folder import META, recover
     from mbapps.search.gallery import Gallery
-    from mbapps.search.merge import merge
     from mbapps.search.shards import remove_shards
 
     started = time.perf_counter()
@@ -50,7 +51,6 @@ def fill(cfg: DictConfig, folder: Path, path: Path) -> None:
         print(f"the last change of {path} was stopped between two steps: what was there before is back")
     gallery = Gallery.open(path) if (path / META).is_file() else None
     embedder = open_embedder(cfg, gallery)
-    files, unnamed = find_images(cfg.source) if cfg.source is not None else ({}, {})
     removed = ids_of(cfg.remove)
     if gallery is not None:
         if gallery.kind == "ivfpq" and cfg.kind not in (None, "ivfpq"):
@@ -60,46 +60,39 @@ def fill(cfg: DictConfig, folder: Path, path: Path) -> None:
             )
         gallery.expect(embedder.model)
         gallery.remove(removed)
+        gallery.wanted = cfg.kind or gallery.wanted
+        gallery.max_mb = cfg.max_mb or gallery.max_mb
     elif removed:
         raise ValueError(f"remove= needs a gallery, and there is none at {path}")
-    fresh = without_known(files, gallery)
-    writer = embed(cfg, folder, embedder, list(fresh.values()), shards_folder(path))
+    offered = offer(cfg, gallery, places=embedder.places)
+    writer = embed(cfg, folder, embedder, list(offered.fresh.values()), shards_folder(path))
     if writer is not None and not writer.trainer.is_global_zero:
         return
-    names, vectors, broken = collect(fresh, writer)
-    broken = [*unnamed.values(), *broken]
+    print_problems(offered.left_out)
+    names, vectors, broken = collect(offered.fresh, writer)
+    broken = [*offered.broken, *broken]
     for reason in broken[:SHOWN_BROKEN]:
         print(reason)
-    total = len(files) + len(unnamed)  # with those that are there already: broken ones come up in every run
-    if len(broken) == total > 0:
-        raise ValueError(f"none of the {total} images of source={cfg.source} can be read: {broken[0]}")
-    if len(broken) > max(1, cfg.max_broken * total):
-        raise ValueError(
-            f"{len(broken)} of {total} images can't be read, more than max_broken={cfg.max_broken} allows; mend them "
-            f"or raise max_broken: what was embedded is kept. The first: {broken[0]}"
-        )
+    check_broken(cfg, offered, broken, len(names))
     if gallery is None:
-        gallery = Gallery(vectors.shape[1], embedder.model, cfg.kind)
+        gallery = Gallery(vectors.shape[1], embedder.model, cfg.kind, cfg.max_mb)
     if names:
-        columns = {
-            "file": [str(fresh[name].absolute()) for name in names],
-            "person": [person_of(name) for name in names],
-        }
-        gallery.add(vectors, names, columns, model=embedder.model)
-    rebuilt = cfg.kind not in (None, gallery.kind)
-    if rebuilt:
-        gallery = merge([gallery], cfg.kind)
-    if names or removed or rebuilt:
+        gallery.add(vectors, names, offered.columns(names), model=embedder.model)
+    if names or removed or cfg.max_mb is not None or gallery.settle():
         gallery.save(path)
     remove_shards(shards_folder(path))
     seconds = time.perf_counter() - started
     numbers = {
-        "added": len(names), "already_there": len(files) - len(fresh), "broken": len(broken), "removed": len(removed),
+        "added": len(names), "already_there": offered.known, "broken": len(broken),
+        **({} if offered.places is None else {"without_place": offered.without_place}), "removed": len(removed),
         "count": len(gallery), "kind": gallery.kind, "dim": gallery.dim,
         "megabytes": sum(file.stat().st_size for file in path.iterdir()) / 1e6,
         "seconds": seconds, "images_per_second": len(names) / seconds,
     }  # fmt: skip
-    context = {**run_context(), "model": embedder.model.name, "gallery": str(path), "broken": broken}
+    context = {
+        **run_context(), "model": embedder.model.name, "gallery": str(path), "broken": broken,
+        "left_out": {reason: list(lines) for reason, lines in offered.left_out.items()},
+    }  # fmt: skip
     print_table("index", numbers, paths=[path, write_results(folder, numbers, context)])
 
 
@@ -109,6 +102,7 @@ def check(cfg: DictConfig) -> None:
     Raises:
         ValueError: a setting is out of its range, or there is nothing to do.
     """
+    from mbapps.search.budget import check_max_mb
     from mbapps.search.indexes import KINDS
 
     check_whole(cfg, "batch_size", "shard_size")
@@ -116,6 +110,7 @@ def check(cfg: DictConfig) -> None:
         check_whole(cfg, "num_workers", least=0)
     if cfg.kind is not None and cfg.kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, or null, got {cfg.kind!r}")
+    check_max_mb(cfg.max_mb)
     if cfg.source is None and not cfg.remove:
         raise ValueError("index needs source=, the images to add, or remove=[ids], those to take out")
 
@@ -212,6 +207,7 @@ def embed(
     trainer = app.build_trainer(cfg, folder, fitting=False)
     try:
         trainer.predict(writer, return_predictions=False)
+        trainer.strategy.barrier()  # the first process goes on with everybody's shards
     except (KeyboardInterrupt, SystemExit):  # Lightning answers Ctrl-C by an exit
         kept = sum(writer.shard(number) is not None for number in range(len(writer.keys)))
         print(

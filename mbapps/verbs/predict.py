@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mbapps.answers import CocoResults, JsonWriter
     from mbapps.deploy.bundle import Bundle
+    from mbapps.geo_verbs import Teller
     from mbapps.video import Frame, Video
 
 SHOWN_BROKEN = 10  # reasons printed; all stand in predictions.json
@@ -38,6 +39,7 @@ class Job:
     out: JsonWriter  # predictions.json
     progress: Progress
     stop: Event  # set by Ctrl-C: the batch at hand is the last
+    places: Teller | None = None  # says more of answers that are places
     images: int = 0
     videos: int = 0
     frames: int = 0
@@ -46,7 +48,9 @@ class Job:
 
     def answer(self, pixels: Sequence[Any]) -> list[tuple[Any, Any]]:
         """Give the prediction of each image, and its plain form."""
-        made = self.bundle.predict(pixels, score_thresh=self.thresholds, batch_size=self.batch_size)
+        made: Any = self.bundle.predict(pixels, score_thresh=self.thresholds, batch_size=self.batch_size)
+        if self.places:
+            made = self.places.named(made)
         answers = [(prediction, prediction.to_json()) for prediction in made]
         self.found += sum(len(plain) for _, plain in answers)
         return answers
@@ -67,6 +71,7 @@ def run(cfg: DictConfig) -> None:
 
     from mbapps import app
     from mbapps.answers import CocoResults, drawn_names, json_file, number_images
+    from mbapps.geo_verbs import Teller, attach_index
     from mbapps.predictions import class_thresholds
     from mbapps.sources import find_sources, stop_at_interrupt
 
@@ -76,6 +81,7 @@ def run(cfg: DictConfig) -> None:
             raise ValueError(f"{key} must be a whole number >= 1, got {cfg[key]}")
     images, videos = find_sources(cfg.source)
     bundle = app.open_bundle(cfg)
+    attach_index(cfg, bundle)
     wanted = cfg.score_thresh
     wanted = OmegaConf.to_container(wanted) if OmegaConf.is_config(wanted) else wanted
     head = bundle.head_facts
@@ -84,9 +90,11 @@ def run(cfg: DictConfig) -> None:
     source, started = Path(cfg.source), time.perf_counter()
     pictures: dict[Path, Path] = {}
     drawn: dict[Path, Path] = {}
+    maps: dict[Path, Path] = {}
     if cfg.draw:
         kept = (".jpg", ".jpeg", ".png")
         pictures = drawn_names(images, source, folder / "pictures", keep=kept, ending=".jpg")
+        maps = drawn_names(images, source, folder / "maps", keep=kept, ending=".jpg")
         drawn = drawn_names(videos, source, folder / "videos", keep=(), ending=".mp4")
     coco = CocoResults(folder / "coco_results.json", image_ids, category_ids(bundle))
     with (
@@ -95,7 +103,8 @@ def run(cfg: DictConfig) -> None:
         stop_at_interrupt() as stop,
         Progress() as progress,
     ):
-        job = Job(bundle, thresholds, cfg.batch_size, cfg.frame_step, out, progress, stop)
+        places = Teller.of(bundle, maps)
+        job = Job(bundle, thresholds, cfg.batch_size, cfg.frame_step, out, progress, stop, places)
         out.item(str(cfg.model), "model")
         out.item(bundle.head_name, "task")
         with out.nest("{}", "image_ids"):
@@ -114,6 +123,7 @@ def run(cfg: DictConfig) -> None:
                 f"{next(iter(job.broken.values()))}"
             )
     notes = list(job.broken.values())[:SHOWN_BROKEN]
+    notes += places.notes[:SHOWN_BROKEN] if places else []
     if coco.written:
         notes.append(f"image ids of coco_results.json: {origin}")
         notes += ["coco_results.json holds the images; frames of videos have no image id"] * bool(videos)
@@ -133,6 +143,8 @@ def predict_images(job: Job, files: Sequence[Path], coco: CocoResults, drawn: di
         readable = [(file, image) for file, image in batch if not isinstance(image, BrokenImageError)]
         answers = job.answer([image for _, image in readable])
         for (file, image), (prediction, plain) in zip(readable, answers, strict=True):
+            if job.places:
+                plain[0] |= job.places.tell(file, image, prediction)
             job.out.item(plain, str(file))
             coco.add(str(file), prediction)
             if file in drawn:
@@ -210,14 +222,15 @@ def category_ids(bundle: Bundle) -> Sequence[int]:
 
 
 def _tell(folder: Path, job: Job, notes: Sequence[str], seconds: float) -> None:
-    numbers = {
+    numbers: dict[str, Any] = {
         "images": job.images, "videos": job.videos, "frames": job.frames, "broken": len(job.broken),
         "answers": job.found, "seconds": seconds, "images_per_second": (job.images + job.frames) / seconds,
     }  # fmt: skip
+    numbers |= job.places.numbers() if job.places else {}
     results = write_results(folder, numbers, run_context())
     for note in notes:
         print(note)
-    names = ("predictions.json", "coco_results.json", "pictures", "videos")
+    names = ("predictions.json", "coco_results.json", "pictures", "maps", "videos")
     paths = [folder / name for name in names if (folder / name).exists()]
     print_table("predict", numbers, paths=[*paths, results])
     if job.stop.is_set():

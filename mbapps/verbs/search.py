@@ -11,9 +11,12 @@ from mbapps.image_ids import find_images
 from mbapps.verbs.index import SHOWN_BROKEN, check_whole, open_embedder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from omegaconf import DictConfig
 
     from mbapps.embedding import Embedder
+    from mbapps.geo_verbs import Seeker
     from mbapps.search.gallery import Gallery
 
 SHOWN_PROBES = 10  # in the printed table; search.json has all
@@ -24,6 +27,7 @@ def run(cfg: DictConfig) -> None:
     """Print a table, write search.json and contact_sheet.jpg."""
     from mbapps import app
     from mbapps.files import write_text
+    from mbapps.geo_verbs import Seeker
     from mbapps.images import write_image
     from mbapps.report import print_columns, print_table, run_context, write_results
     from mbapps.search.gallery import Gallery
@@ -38,8 +42,11 @@ def run(cfg: DictConfig) -> None:
     files, unnamed = find_images(cfg.source)
     embedder = open_embedder(cfg, gallery)
     gallery.expect(embedder.model)
-    threshold, about = own_threshold(embedder)
-    probes, broken = ask(gallery, embedder, list(files.values()), cfg.top_k, cfg.batch_size, threshold)
+    seeker = Seeker.of(embedder, gallery, folder / "maps", files)
+    threshold, about = (None, "") if seeker else own_threshold(embedder)
+    probes, broken = ask(
+        gallery, embedder, list(files.values()), cfg.top_k, cfg.batch_size, threshold, seeker
+    )
     broken = unnamed | broken
     if not probes:
         raise ValueError(
@@ -49,29 +56,41 @@ def run(cfg: DictConfig) -> None:
         "gallery": str(cfg.gallery), "model": embedder.model.name, "count": len(gallery), "top_k": cfg.top_k,
         "similarity": threshold, "probes": probes, "broken": broken,
     }  # fmt: skip
+    if seeker:
+        content["places"] = seeker.told
     written = write_text(folder / "search.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     sheet = write_image(folder / "contact_sheet.jpg", draw_sheet(probes))
     shown = {str(file): name for name, file in files.items()}
+    own = ["lat, lon", "place"] if seeker else ["person"]
     rows = [
         [shown[file] if hit["rank"] == 1 else "", str(hit["rank"]), hit["id"],
-         f"{SAME if hit['same'] else ''} {hit['similarity']:.3f}", str(hit.get("person", ""))]
+         f"{SAME if hit.get('same') else ''} {hit['similarity']:.3f}", *(_told(hit, name) for name in own)]
         for file, hits in list(probes.items())[:SHOWN_PROBES]
         for hit in hits
     ]  # fmt: skip
-    print_columns("search", ["probe", "rank", "id", "similarity", "person"], rows)
+    print_columns("search", ["probe", "rank", "id", "similarity", *own], rows, wrap=("id", "place"))
     for reason in list(broken.values())[:SHOWN_BROKEN]:
         print(reason)
+    for note in seeker.teller.notes[:SHOWN_BROKEN] if seeker else ():
+        print(note)
     if cfg.top_k > len(gallery):
         print(f"top_k={cfg.top_k}, but the gallery has {len(gallery)} rows: all are shown")
-    print(about)
+    if about:
+        print(about)
     seconds = time.perf_counter() - started
     hits = [hit for found in probes.values() for hit in found]
-    numbers = {
-        "probes": len(probes), "broken": len(broken), "hits": len(hits), "same": sum(bool(hit["same"]) for hit in hits),
-        "count": len(gallery), "kind": gallery.kind, "seconds": seconds,
+    numbers: dict[str, Any] = {
+        "probes": len(probes), "broken": len(broken), "hits": len(hits), "count": len(gallery),
+        "kind": gallery.kind, "seconds": seconds,
     }  # fmt: skip
+    numbers |= seeker.teller.numbers() if seeker else {"same": sum(bool(hit["same"]) for hit in hits)}
     results = write_results(folder, numbers, {**run_context(), "gallery": str(cfg.gallery)})
-    print_table("search", numbers, paths=[written, sheet, results])
+    maps = [seeker.folder] if seeker else []
+    print_table("search", numbers, paths=[written, sheet, *maps, results])
+
+
+def _told(hit: Mapping[str, Any], name: str) -> str:
+    return f"{hit['lat']:.2f}, {hit['lon']:.2f}" if name == "lat, lon" else str(hit.get(name, ""))
 
 
 def own_threshold(embedder: Embedder) -> tuple[float | None, str]:
@@ -96,10 +115,11 @@ def ask(
     top_k: int,
     batch_size: int,
     threshold: float | None,
+    seeker: Seeker | None = None,
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
     """For each file its hits, best first, and for each that can't be read the reason.
 
-    A hit has rank, id, similarity, same (None without a threshold) and the gallery's columns.
+    A hit has rank, id, similarity, the gallery's columns and, of faces, same (None without a threshold).
     """
     from mbapps.images import BrokenImageError
     from mbapps.sources import batched, read_images
@@ -112,12 +132,15 @@ def ask(
         if not readable:
             continue
         vectors = embedder.embed_images([image for _, image in readable])
+        if seeker:
+            seeker.place(readable)
         found = gallery.search(vectors, top_k, model=embedder.model)
         for (file, _), scores, rows in zip(readable, found.scores.tolist(), found.rows.tolist(), strict=True):
             probes[str(file)] = [
                 {
                     "rank": rank, "id": gallery.ids[row], "similarity": round(score, 5),
-                    "same": None if threshold is None else score >= threshold, **gallery.facts(row),
+                    **({} if seeker else {"same": None if threshold is None else score >= threshold}),
+                    **gallery.facts(row),
                 }
                 for rank, (score, row) in enumerate(zip(scores, rows, strict=True), 1) if row >= 0
             ]  # fmt: skip

@@ -63,6 +63,7 @@ def run(cfg: DictConfig) -> None:
     if trainer.is_global_zero:
         print("\n".join([*notes, frozen.note(cfg)] if task.freeze_body else notes))
         print_problems(data.problems())
+        data.write(folder)
     checkpoint = _resume_from(cfg, folder)
     fit_started = time.perf_counter()
     try:
@@ -197,6 +198,7 @@ def _write(
         *number_sections(numbers),
         Plot("Training", curves(folder / "metrics.csv")),
         *task_sections(test, numbers, data, "test", decision if decision is not None else thresholds or 0.5),
+        *_cells(task.head, data),
         Pictures("First training batch, augmented", previews, [""] * len(previews)),
         Preformatted("Configuration", (folder / "config.yaml").read_text(encoding="utf-8")),
     ]
@@ -205,3 +207,10 @@ def _write(
     )
     print_methods(test, numbers)
     print_table(f"train {task.head_name}", without_classes(numbers), paths=[model, report, results])
+
+
+def _cells(head: Any, data: Any) -> list[Any]:
+    """The map of a geo head's cells, with how many training photos lie in each."""
+    from mbapps.geo_verbs import cell_sections
+
+    return cell_sections(head, data.truth("train").labels) if hasattr(head, "cells") else []

