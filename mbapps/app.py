@@ -251,10 +251,10 @@ def _build_logger(name: Any, logger: DictConfig, folder: Path) -> Any:
         ) from error
 
 
-def open_bundle(cfg: DictConfig, model: str | Path | None = None) -> Bundle:
+def open_bundle(cfg: DictConfig, model: str | Path | None = None, head: str | None = None) -> Bundle:
     """Open the model folder that the user named, or `model`, on the device of cfg.device, if the verb has one.
 
-    Of several heads in it those are opened that heads= names, or the one of task=.
+    Of several heads in it those are opened that heads= names, or the one of task=, or `head`.
     """
     from .deploy.bundle import Bundle, pick_device
     from .models.folder import read_facts
@@ -263,5 +263,5 @@ def open_bundle(cfg: DictConfig, model: str | Path | None = None) -> Bundle:
     folder = Path(model or cfg.model)
     wanted = None
     if len(read_facts(folder)["heads"]) > 1:
-        wanted = list(cfg.heads) if "heads" in cfg else [task_name(cfg)]
+        wanted = [head] if head else list(cfg.heads) if "heads" in cfg else [task_name(cfg)]
     return Bundle.open(folder, device=device, trust=cfg.trust, heads=wanted)

@@ -30,7 +30,7 @@ def built(request: pytest.FixtureRequest):  # noqa: ANN201
     cfg = compose(f"task={request.param}", f"data.root={root}", *words, *QUICK)
     HydraConfig.instance().set_config(cfg)
     data = app.build_data(cfg)
-    network, _ = build_network(cfg, data.class_names)
+    network, _ = build_network(cfg, {request.param: data.class_names})
     yield data, app.build_task(cfg, network)
     HydraConfig.instance().cfg = None
 
