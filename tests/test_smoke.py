@@ -12,7 +12,7 @@ from mbapps import app
 from mbapps.starting import build_network
 
 CONF = Path(__file__).parent.parent / "conf"
-TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
+TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml") if path.stem != "multi")
 SETS = {  # of each task the fixture of its data, and settings
     # else the mining leaves whole maps without a gradient
     "detection": ("tiny", "task.head.negative_ratio=1000"),
