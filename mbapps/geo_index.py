@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from mbapps.deploy.bundle import Bundle
     from mbapps.search.gallery import Gallery
 
 NAME = "geo_index"  # folder beside the model's
@@ -105,3 +107,54 @@ def fit_places(cfg: DictConfig, folder: Path, task: Any, data: Any, model: Path)
         task.head.calibrate(collect(cfg, folder, task, data, "val"))
         task.head.attach(Locator(gallery))
     return measure(cfg, folder, task, data, "val")
+
+
+def fit_anew(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str, bundle: Bundle) -> Any:
+    """Fit temperature and radii and, with a geo-index, how cells and neighbours are joined, to photos of one split.
+
+    Args:
+        cfg: with keys model and gallery.
+        folder: of the run.
+        task: whose head is fitted; of the network of `bundle`.
+        data: gives the split.
+        split: "val" or "test".
+        bundle: opened from cfg.model.
+
+    Returns:
+        The metric of the photos, by what answered them last.
+
+    Raises:
+        ValueError: the photos are too few to fit a radius to; and as `attach_index`.
+    """
+    from mbapps.geo_verbs import attach_index
+    from mbapps.measuring import collect
+
+    head = task.head
+    attach_index(cfg, bundle, WEIGHTS)
+    locator, before = head.locator, head.fitted
+    head.attach(None)  # the cells first: the hybrid is made of what is fitted to them
+    metric = collect(cfg, folder, task, data, split)
+    head.calibrate(metric)
+    if locator is not None:
+        head.attach(locator)
+        metric = collect(cfg, folder, task, data, split)
+        head.calibrate(metric)
+    share = head.settings["coverage"]
+    if not head.fitted.radius:
+        raise ValueError(
+            f"{len(metric.rows)} photos are too few to fit a radius that holds {share:.0%} of them: it takes "
+            f"{math.ceil(round(share / (1 - share), 6))} with places; the model stays as it was"
+        )
+    gone = sorted(set(before.radius) - set(head.fitted.radius))
+    if gone and task.trainer.is_global_zero:
+        print(f"radii of {' and '.join(gone)} were fitted to what is no more: give gallery= to fit them too")
+    return metric
+
+
+def fitted_numbers(head: Any, photos: int) -> dict[str, Any]:
+    """What was fitted, for the table: temperature, weight of the neighbours, and radii as multiples of the spread."""
+    fitted = head.fitted
+    numbers: dict[str, Any] = {"photos": photos, "temperature": fitted.temperature}
+    if len(fitted.radius) > 1:
+        numbers["neighbours_weight"] = fitted.weight
+    return numbers | {f"radius_{method}": factor for method, factor in fitted.radius.items()}

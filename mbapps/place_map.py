@@ -47,7 +47,9 @@ def draw_map(place: Place, width: int, truth: tuple[float, float] | None = None)
         way = ways([place.lat], [place.lon], [truth[0]], [truth[1]])[0]
         for line in _cut(way):
             _line(pen, line, width, TRUTH, thin)
-        _dot(pen, map_points(*truth, width).tolist(), dot * 1.4, TRUTH, (0, 0, 0))
+        _dot(
+            pen, map_points(*truth, width).tolist(), dot * 2.4, TRUTH, (0, 0, 0)
+        )  # seen below the answer too
     _dot(pen, map_points(place.lat, place.lon, width).tolist(), dot * 1.6, MARK, (255, 255, 255))
     return np.asarray(canvas)
 

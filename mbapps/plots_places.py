@@ -134,9 +134,8 @@ def cell_outlines(corners: Floats) -> tuple[list[Floats], NDArray[np.int64]]:
         corners: [K, 4, 2] latitude and longitude, degrees.
     """
     after = np.roll(corners, -1, axis=1)
-    sides = ways(
-        *(part.ravel() for part in (corners[..., 0], corners[..., 1], after[..., 0], after[..., 1])), SIDE
-    )
+    (lat, lon), (other_lat, other_lon) = corners.reshape(-1, 2).T, after.reshape(-1, 2).T
+    sides = ways(lat, lon, other_lat, other_lon, SIDE)
     for end, beside in ((0, 1), (-1, -2)):  # at a pole any longitude will do: that of the side's own meridian
         polar = np.abs(sides[:, end, 0]) > 90 - 1e-6
         sides[polar, end, 1] = sides[polar, beside, 1]

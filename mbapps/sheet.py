@@ -21,8 +21,8 @@ def draw_sheet(probes: Mapping[str, Sequence[Mapping[str, Any]]]) -> UInt8Image:
     """Draw the first MAX_ROWS probes, a row each, with their first MAX_HITS hits.
 
     Args:
-        probes: by file, hits with similarity, id, and file, person or place, and same where these are known. A hit that counts as
-            the same person has a green frame; a picture that is no longer there is grey.
+        probes: by file, hits with similarity, id, and file, person or place, and same where these are known. A hit that
+            counts as the same person has a green frame; a picture that is no longer there is grey.
     """
     chosen = list(probes.items())[:MAX_ROWS]
     columns = 1 + min(MAX_HITS, max((len(hits) for _, hits in chosen), default=0))
@@ -33,10 +33,8 @@ def draw_sheet(probes: Mapping[str, Sequence[Mapping[str, Any]]]) -> UInt8Image:
         top = GAP + row * height
         _cell(sheet, pen, GAP, top, file, ["probe", file.replace("\\", "/").rpartition("/")[2]], None)
         for column, hit in enumerate(hits[:MAX_HITS], 1):
-            lines = [
-                f"{hit['similarity']:.3f} {hit.get('person') or hit.get('place') or ''}",
-                str(hit["id"]).rpartition("/")[2],
-            ]
+            whose = hit.get("person") or hit.get("place") or ""
+            lines = [f"{hit['similarity']:.3f} {whose}", str(hit["id"]).rpartition("/")[2]]
             frame = SAME if hit.get("same") else None
             _cell(sheet, pen, 2 * GAP + column * step, top, str(hit.get("file", "")), lines, frame)
     return np.asarray(sheet)

@@ -190,7 +190,9 @@ class GeoHead(nn.Module):
     def decode(self, outputs: dict[str, Tensor], sizes: Tensor) -> list[Place]:
         """Raw outputs -> the place of each image; `sizes` does not matter."""
         probabilities = self.probabilities(outputs["logits"]).double().cpu().numpy()
-        vectors = outputs["embeddings"].float().cpu().numpy() if "embeddings" in outputs else None
+        vectors = None
+        if "embeddings" in outputs:  # of length 1 again where they are the mean with a mirror image's
+            vectors = F.normalize(outputs["embeddings"].float()).cpu().numpy()
         locator = self.locator or Locator(None)
         return locator.locate(self.cells, probabilities, vectors, self.fitted)
 

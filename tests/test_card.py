@@ -111,3 +111,45 @@ def test_what_is_seen_of_an_image_is_told(tmp_path: Path) -> None:
     head = {**facts["heads"]["detection"], "settings": {"central_crop": 0.875}, "image_size": 224}
     text = card(tmp_path, model(heads={"fine_grained": head}))
     assert "- fine_grained: the middle 87.5% of each side is cut out and resized to 224x224 pixels" in text
+
+
+def geo(lineage: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    fitted = {"temperature": 1.5, "weight": 0.25, "radius": {"cells": 1.5, "neighbours": 2.5, "hybrid": 2.0}}
+    settings = {"coverage": 0.9, "coarse_only": None, "fitted": fitted, **changes.pop("settings", {})}
+    head = {"class": "GeoHead", "class_names": ["132f", "1334", "89"], "image_size": 112, "metrics": {}}
+    return model(
+        heads={"geo": {**head, "settings": settings, **changes}},
+        lineage={"data": [lineage or {"name": "world"}]},
+    )
+
+
+def test_a_model_of_places_tells_its_cells_radius_and_index(tmp_path: Path) -> None:
+    text = card(tmp_path, geo())
+    assert "## Cells: 3\n\n" in text
+    assert "| 2 | 1 | 2,305 |\n| 5 | 1 | 288.1 |\n| 6 | 1 | 144.1 |" in text
+    assert "hold the true place of 90% of the photos" in text
+    assert (
+        "(cells 1.500, neighbours 2.500, hybrid 2.000): the least that held as many of the validation photos"
+        in text
+    )
+    assert "Its photos weigh 0.2500 in the answer, the cells the rest." in text
+    assert "Its cells are not k-anonymous" in text
+    assert "tells places as finely as its cells go" in text
+    assert "## Classes" not in text
+    own = geo(calibration={"data": "mine", "images": 1234})
+    assert "the least that held as many of 1,234 photos of mine" in card(tmp_path, own)
+
+
+def test_a_model_of_places_tells_how_coarse_it_is(tmp_path: Path) -> None:
+    coarse = {"coarse_only": "country", "fitted": None}
+    text = card(tmp_path, geo({"name": "world", "min_users": 5}, settings=coarse))
+    assert "(`task.coarse_only=country`): no cell is finer than level 3, about 1,152 km across" in text
+    assert "Its cells are k-anonymous: each holds photos of at least 5 people" in text
+    assert "None is told: there were too few photos to fit it to." in text
+    assert "**Geo-index.**" not in text
+
+
+def test_nested_cells_are_told(tmp_path: Path) -> None:
+    text = card(tmp_path, geo(class_names=["a/1", "b/04", "b/1c"]))
+    assert "the finest of 2 nested partitions, of 1 and 2 cells" in text
+    assert "no cells of the Earth" in card(tmp_path, geo(class_names=["cat", "dog"]))

@@ -55,6 +55,8 @@ def test_neighbours_draw_the_answer_to_them() -> None:
     assert great_circle_km(place.others["neighbours"].lat, place.others["neighbours"].lon, *PARIS) < 1
     assert great_circle_km(place.others["0.1"].lat, place.others["0.1"].lon, *SYDNEY) < 100
     assert great_circle_km(place.others["0.9"].lat, place.others["0.9"].lon, *PARIS) < 1
+    assert place.others["neighbours"].score == pytest.approx(1, abs=1e-3)  # Lyon is near Paris
+    assert 0 < place.others["0.1"].score < 1
     assert place.neighbours is not None
     assert place.neighbours.ids[0] == "0.jpg"
     assert place.neighbours.weights.sum() == pytest.approx(1)

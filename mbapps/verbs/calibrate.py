@@ -20,7 +20,7 @@ def run(cfg: DictConfig) -> None:
     """
     from mbapps import app
     from mbapps.deploy.bundle import save_facts
-    from mbapps.geo_verbs import fit_anew, fitted_numbers
+    from mbapps.geo_index import fit_anew, fitted_numbers
     from mbapps.report import print_table, run_context, write_results
 
     task_name = app.task_name(cfg)

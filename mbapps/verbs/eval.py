@@ -122,7 +122,7 @@ def check(cfg: DictConfig, task: str) -> None:
 def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     """Run a model over the split; None where another process has the answers."""
     from mbapps import app
-    from mbapps.geo_verbs import attach_index, cell_sections, left_out
+    from mbapps.geo_verbs import attach_index, cell_sections, knows_places, left_out
 
     bundle = app.open_bundle(cfg)
     attach_index(cfg, bundle)
@@ -133,7 +133,7 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     calibration = bundle.head_facts.get("calibration") or {}
     if calibration.get("fingerprint") == data.lineage()["fingerprint"]:
         chosen = f"{OWN}, chosen on these very images"
-        if task.head_name == "geo":
+        if knows_places(bundle):
             print("radii were fitted to these very photos: of new ones they hold fewer")
     print("".join(other_views(bundle.head_facts, data)), end="")
     if cfg.score_thresh is not None:
@@ -148,7 +148,7 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     subtitle = f"{cfg.model} on the {cfg.split} split of {data.root}"
     context = {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)}
     numbers = task.numbers[cfg.split]
-    sections = [*cell_sections(task.head), *left_out(data)] if task.head_name == "geo" else []
+    sections = [*cell_sections(task.head), *left_out(data)] if knows_places(bundle) else []
     if cfg.gallery is not None:
         context["gallery"] = str(cfg.gallery)
     return Scored(metric, numbers, data, thresholds, chosen, subtitle, context, paths, sections)
