@@ -221,8 +221,9 @@ def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer
         loggers = [_build_logger(name, logger, folder) for name, logger in cfg.logger.items()]
     else:
         settings |= {"max_epochs": None, "max_time": None}
-    if "heads" in cfg and cfg.draw == "one" and settings["strategy"] == "ddp":
-        settings["strategy"] = "ddp_find_unused_parameters_true"  # the heads that a step does not draw
+    many = settings["devices"] not in ("auto", 1, "1")
+    if "heads" in cfg and (settings["strategy"] == "ddp" or (settings["strategy"] == "auto" and many)):
+        settings["strategy"] = "ddp_find_unused_parameters_true"  # the heads that a step has no images of
     return build(
         settings,
         default_root_dir=str(folder), callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpoints()],

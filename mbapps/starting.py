@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from .app import build, heads, image_size, of_head
@@ -101,8 +102,11 @@ def _base(cfg: DictConfig) -> Network | None:
         raise ValueError(
             f"model={cfg.model} holds {bundle.facts['body']['architecture']}, which is no MobileNet V1"
         )
-    if cfg.backbone.weights:
-        raise ValueError(f"model={cfg.model} brings its body: leave backbone.weights= out")
+    words = HydraConfig.get().overrides.task
+    if given := [
+        word for word in words if word.startswith("backbone.") and not word.startswith("backbone.rho=")
+    ]:
+        raise ValueError(f"model={cfg.model} brings its body: leave {given[0]} out")
     return bundle.network
 
 

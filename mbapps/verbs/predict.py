@@ -188,12 +188,18 @@ def predict_video(job: Job, file: Path, drawn: Path | None) -> None:
     first = next(batches, None)
     if first is not None:  # else the file leaves no trace but its problem
         job.videos += 1
-        _predict_frames(job, video, chain([first], batches), drawn)
+        height, width = video.height, video.width
+        if drawn and len(job.bundle.network.heads) > 1:  # their picture is larger than the frame
+            image = first[0].image
+            height, width = job.bundle.predict(image)[0].draw(image).shape[:2]
+        _predict_frames(job, video, chain([first], batches), drawn, (height, width))
     if video.problem:
         job.complain(file, video.problem)
 
 
-def _predict_frames(job: Job, video: Video, batches: Iterable[list[Frame]], drawn: Path | None) -> None:
+def _predict_frames(
+    job: Job, video: Video, batches: Iterable[list[Frame]], drawn: Path | None, size: tuple[int, int]
+) -> None:
     from mbapps.video import write_video
 
     total = None if video.count is None else math.ceil(video.count / job.frame_step)
@@ -206,9 +212,7 @@ def _predict_frames(job: Job, video: Video, batches: Iterable[list[Frame]], draw
         write = None
         if drawn:
             try:
-                write = files.enter_context(
-                    write_video(drawn, video.fps / job.frame_step, video.height, video.width)
-                )
+                write = files.enter_context(write_video(drawn, video.fps / job.frame_step, *size))
             except OSError as error:  # the answers are worth having without the picture
                 job.complain(video.path, str(error))
         files.enter_context(job.out.nest("[]", "frames"))

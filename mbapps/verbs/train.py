@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NORM_IMAGES = 256  # training images of each head that folded batch norms are measured on
 MODES = ("joint", "frozen")
+OWN = ("monitor", "test_flip")  # of what the Task takes, each head's own in mode=joint too
 
 
 @dataclass
@@ -85,17 +86,13 @@ def check(cfg: DictConfig) -> None:
             raise ValueError(f"{key} must be one of {list(known)}, got {cfg[key]!r}")
     if cfg.mode == "frozen" and cfg.norm == "per_task":
         raise ValueError("norm=per_task is for mode=joint: in mode=frozen the body's norms stay as they are")
-    for name, head in cfg.heads.items():
-        for key in (*FITTING, "max_epochs"):
-            if (
-                cfg.mode == "joint"
-                and key in cfg.task
-                and key != "monitor"
-                and head.task[key] != cfg.task[key]
-            ):
+    shared = {key: cfg.task.get(key, False) for key in (*FITTING, "max_epochs") if key not in OWN}
+    for name, head in cfg.heads.items() if cfg.mode == "joint" else ():
+        for key, value in shared.items():
+            if head.task[key] != value:
                 raise ValueError(
-                    f"heads.{name}.task.{key}={head.task[key]}, but mode=joint trains all heads with "
-                    f"task.{key}={cfg.task[key]}: set that, or heads.{name}.weight="
+                    f"heads.{name}.task.{key}={head.task[key]}, but mode=joint trains all heads with one "
+                    f"task.{key}={value}; mode=frozen trains each by itself"
                 )
 
 
