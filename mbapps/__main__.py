@@ -34,7 +34,7 @@ def rewrite(argv: Sequence[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: `resume=` names no run folder, or `model=` no model folder.
-        ValueError: `task=` contradicts the model folder.
+        ValueError: `task=` or `heads=` contradicts the model folder, or `heads=` itself.
 
     >>> rewrite(["predict", "source=IMG (1).jpg"])
     ['verb=predict', "source='IMG (1).jpg'"]
@@ -50,7 +50,7 @@ def rewrite(argv: Sequence[str]) -> list[str]:
         words = [*_stored(Path(given["resume"]).expanduser()), *words, f"out={given['resume']}"]
     sweep = bool(set(words) & set(SWEEP_FLAGS))
     if given.get("heads"):
-        _look_for_twins(given["heads"])
+        _check_names(given["heads"])
     if given.get("model") and given["model"] != "null":
         model = given["model"].split(",")[0] if sweep else given["model"]
         words += _task_of(Path(model).expanduser(), given, verb)
@@ -86,8 +86,10 @@ def _names(value: str) -> list[str]:
     return [name.strip() for name in value.strip("[]").split(",") if name.strip()]
 
 
-def _look_for_twins(heads: str) -> None:
+def _check_names(heads: str) -> None:
     names = _names(heads)
+    if not names:
+        raise ValueError(f"heads={heads} names no head; such as heads=[detection,geo]")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"heads={heads} names {twice} twice; each head has a name of its own")
 

@@ -65,15 +65,9 @@ def task_name(cfg: DictConfig) -> str:
 
 
 def heads(cfg: DictConfig) -> dict[str, DictConfig]:
-    """Give each head's name and configuration, as if it had been chosen alone; of one head this is `cfg`.
-
-    Raises:
-        ValueError: task=multi names no head.
-    """
+    """Give each head's name and configuration, as if it had been chosen alone; of one head this is `cfg`."""
     if "heads" not in cfg:
         return {task_name(cfg): cfg}
-    if not cfg.heads:
-        raise ValueError("heads=[] names no head; such as heads=[detection,geo]")
     whole: Any = OmegaConf.to_container(cfg)
     for key in MULTI:
         whole.pop(key, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -78,14 +79,17 @@ def build_network(cfg: DictConfig, class_names: Mapping[str, Sequence[str]]) -> 
     return network, [f"body loaded from {weights.source}", *loaded]
 
 
-def _base(cfg: DictConfig) -> Network | None:
-    """The network of model=, which heads are added to."""
-    from .deploy.bundle import Bundle
+def check_base(cfg: DictConfig) -> None:
+    """Look at the model folder at model=, which heads are to be added to.
 
-    if cfg.model is None:
-        return None
-    bundle = Bundle.open(cfg.model, trust=cfg.trust)
-    there = list(bundle.network.heads)
+    Raises:
+        FileNotFoundError: it is none.
+        ValueError: it does not go with what is asked for.
+    """
+    from .models.folder import read_facts
+
+    facts = read_facts(Path(cfg.model))
+    there = list(facts["heads"])
     if cfg.mode != "frozen":
         raise ValueError(
             f"model={cfg.model} is for mode=frozen, which adds heads to it; to train its body further give "
@@ -93,21 +97,28 @@ def _base(cfg: DictConfig) -> Network | None:
         )
     if twice := [name for name in cfg.heads if name in there]:
         raise ValueError(f"model={cfg.model} has a {twice[0]} head already; its heads are {', '.join(there)}")
-    if bundle.network.norm != "shared":
+    if facts.get("norm", "shared") != "shared":
         raise ValueError(
-            f"model={cfg.model} was trained with norm={bundle.network.norm}: each of its heads has norms of its own in "
-            "the body, and a new one would have none"
+            f"model={cfg.model} was trained with norm={facts['norm']}: each of its heads has norms of its own in the "
+            "body, and a new one would have none"
         )
-    if "architecture" in bundle.facts["body"]:
-        raise ValueError(
-            f"model={cfg.model} holds {bundle.facts['body']['architecture']}, which is no MobileNet V1"
-        )
+    if "architecture" in facts["body"]:
+        raise ValueError(f"model={cfg.model} holds {facts['body']['architecture']}, which is no MobileNet V1")
     words = HydraConfig.get().overrides.task
     if given := [
         word for word in words if word.startswith("backbone.") and not word.startswith("backbone.rho=")
     ]:
         raise ValueError(f"model={cfg.model} brings its body: leave {given[0]} out")
-    return bundle.network
+
+
+def _base(cfg: DictConfig) -> Network | None:
+    """The network of model=, which heads are added to."""
+    from .deploy.bundle import Bundle
+
+    if cfg.model is None:
+        return None
+    check_base(cfg)
+    return Bundle.open(cfg.model, trust=cfg.trust).network
 
 
 def load_head(head: Any, name: str, weights: Weights) -> str:

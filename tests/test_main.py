@@ -89,6 +89,11 @@ def test_two_heads_of_one_name() -> None:
         rewrite(["train", "task=multi", "heads=[geo, geo]"])
 
 
+def test_no_head_at_all() -> None:
+    with pytest.raises(ValueError, match=r"heads=\[\] names no head; such as heads=\[detection,geo\]"):
+        rewrite(["train", "task=multi", "heads=[]"])
+
+
 def test_paths_of_a_head_are_quoted() -> None:
     assert rewrite(["heads.geo.data.root=IMG (1)"]) == ["heads.geo.data.root='IMG (1)'"]
 

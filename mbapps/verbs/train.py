@@ -74,10 +74,12 @@ def check(cfg: DictConfig) -> None:
     """Look at what is asked of several heads before anything is read.
 
     Raises:
-        ValueError: a setting is none of those that there are, or does not go with another.
+        FileNotFoundError, ValueError: a setting is none of those that there are, or does not go with another or with
+            the model folder; see `check_base`.
     """
     from mbapps.app import FITTING
     from mbapps.models.network import NORMS
+    from mbapps.starting import check_base
 
     if "heads" not in cfg:
         return
@@ -86,6 +88,8 @@ def check(cfg: DictConfig) -> None:
             raise ValueError(f"{key} must be one of {list(known)}, got {cfg[key]!r}")
     if cfg.mode == "frozen" and cfg.norm == "per_task":
         raise ValueError("norm=per_task is for mode=joint: in mode=frozen the body's norms stay as they are")
+    if cfg.model is not None:
+        check_base(cfg)
     shared = {key: cfg.task.get(key, False) for key in (*FITTING, "max_epochs") if key not in OWN}
     for name, head in cfg.heads.items() if cfg.mode == "joint" else ():
         for key, value in shared.items():
@@ -272,7 +276,7 @@ def _write(
         "images_per_second": sum(fit.task.images_seen for fit in shown) / sum(fit.seconds for fit in shown),
         "epochs": max(fit.trainer.current_epoch for fit in shown),
         "params": facts["params"], "macs": facts["macs"],
-        **({"passes": facts["passes"]} if several else {}),
+        **({"passes": facts["passes"]} if "passes" in facts else {}),
         "seconds": time.perf_counter() - started,
     }  # fmt: skip
     problems = {name: _counts(one.data.problems()) for name, one in learners.items()}
