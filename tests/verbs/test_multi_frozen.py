@@ -73,15 +73,13 @@ def test_added_heads_leave_the_others_as_they_were(
     assert "neighbours" in answers["geo"][0]
     assert len(list((photos / "maps").rglob("*.jpg"))) == len(told["images"])
     with pytest.raises(
-        ValueError, match="has a geo head already; its heads are detection, fine_grained, geo, face_emb"
+        ValueError, match="has a fine_grained head already; its heads are detection, fine_grained, geo, face"
     ):
         cli("train", *new, f"model={folder / 'model'}", "mode=frozen")
 
 
-def test_each_head_is_the_one_that_is_trained_alone(
-    cli: Cli, based: Path, textures: Path, tiny_faces: Path
-) -> None:
-    """On a body from weights, which stays too; the other head has no part in it."""
+def test_a_body_from_weights_stays_too(cli: Cli, based: Path, textures: Path, tiny_faces: Path) -> None:
+    """Under several heads or a single one."""
     start = f"backbone.weights={based / 'model'}"
     both = words({"fine_grained": textures, "face_attr": tiny_faces})
     several = cli("train", *both, start, NARROW, "mode=frozen", "task.lr=0.1")
