@@ -133,6 +133,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--max-mb", type=float, default=150, help="of the last gallery")
     args = parser.parse_args()
+    os.environ["OPENBLAS_NUM_THREADS"] = (
+        "1"  # of numpy in the processes to come; faiss has threads of its own
+    )
     context = multiprocessing.get_context("spawn")
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
