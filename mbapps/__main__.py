@@ -105,6 +105,11 @@ def _task_of(folder: Path, given: Mapping[str, str], verb: str) -> list[str]:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no model description: {error!r}") from None
     if verb == "train":  # heads are added to those that it has
+        if task != "multi" and "experiment" not in given:
+            raise ValueError(
+                f"model={folder} is what task=multi mode=frozen adds heads to; to start from it give "
+                f"backbone.weights={folder}"
+            )
         return []
     if wanted_heads:
         if missing := [name for name in _names(wanted_heads) if name not in heads]:

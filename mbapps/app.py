@@ -187,7 +187,7 @@ def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer
     from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, RichProgressBar
 
     from .memory import keep_freed_memory
-    from .tasks.base import AtomicCheckpoints, Checkpoints
+    from .tasks.checkpoints import AtomicCheckpoints, Checkpoints
 
     _quiet()
     keep_freed_memory()

@@ -124,3 +124,13 @@ class Learner:
             ),
             Pictures("First training batch, augmented", previews, [""] * len(previews)),
         ]
+
+
+@dataclass
+class Fit:
+    """What came of one fit: of a head, or of several together."""
+
+    task: Any
+    trainer: Any
+    seconds: float
+    folder: Path  # of its checkpoints and metrics.csv

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
-from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor, nn
 
-from mbapps.files import replacing
 from mbapps.models.network import Network
 from mbapps.predictions import Prediction
 
 from .multi import Metric, Part, mean_relative
-
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": torch.optim.AdamW,
-    "sgd": lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True),
-    # TF Object Detection's RMSprop for SSD; its epsilon of 1.0 makes it close to plain momentum
-    "rmsprop": lambda groups, lr: torch.optim.RMSprop(groups, lr=lr, alpha=0.9, momentum=0.9, eps=1.0),
-}
+from .optimising import OPTIMIZERS, WarmedUpEma, parameter_groups, warmup_cosine
 
 
 class Task(pl.LightningModule):
@@ -270,93 +261,3 @@ class Task(pl.LightningModule):
         if not self.ema_decay:
             return []
         return [WeightAveraging(multi_avg_fn=WarmedUpEma(self.ema_decay))]
-
-
-def warmup_cosine(warmup: int, total: int, final: float = 0.01, start: int = 0) -> Callable[[int], float]:
-    """Share of the peak rate at a step: 0 before `start`, a line up, then half a cosine down to `final`.
-
-    >>> schedule = warmup_cosine(warmup=10, total=100)
-    >>> [round(schedule(step), 3) for step in (0, 9, 10, 55, 100)]
-    [0.1, 1.0, 1.0, 0.505, 0.01]
-    """
-
-    def share(step: int) -> float:
-        if step < start:
-            return 0.0
-        if step < start + warmup:
-            return (step - start + 1) / warmup
-        progress = min(1.0, (step - start - warmup) / max(1, total - start - warmup))
-        return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
-
-    return share
-
-
-class WarmedUpEma:
-    """Moving average whose decay rises from 0 to `decay`, so that the first epochs are not the initial weights."""
-
-    def __init__(self, decay: float):
-        self.decay = decay
-
-    @torch.no_grad()
-    def __call__(self, averages: Any, current: Any, num_averaged: Any) -> None:
-        done = int(num_averaged)
-        decay = min(self.decay, (1 + done) / (10 + done))
-        if torch.is_floating_point(averages[0]):
-            torch._foreach_lerp_(averages, current, 1 - decay)
-        else:  # counters of batch norms
-            torch._foreach_copy_(averages, current)
-
-
-def parameter_groups(
-    network: Network, weight_decay: float, lr: float, body_lr: float = 1.0
-) -> list[dict[str, Any]]:
-    """Trainable parameters by how they learn: those of the body at a share of the rate, and with decay or without.
-
-    Depthwise filters, norms and biases have no weight decay. Each group says by "body" whose it is.
-    """
-    groups: dict[tuple[str, bool], dict[str, Any]] = {
-        (part, decayed): {
-            "params": [], "weight_decay": weight_decay if decayed else 0.0, "lr": rate, "body": part == "body",
-            "name": part if decayed else f"{part}_no_decay",
-        }
-        for part, rate in (("body", lr * body_lr), ("heads", lr))
-        for decayed in (True, False)
-    }  # fmt: skip
-    for part in ("body", "heads"):
-        for module in getattr(network, part).modules():
-            depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
-            for name, parameter in module.named_parameters(recurse=False):
-                if parameter.requires_grad:
-                    decayed = parameter.ndim > 1 and name == "weight" and not depthwise
-                    groups[part, decayed]["params"].append(parameter)
-    return [group for group in groups.values() if group["params"]]
-
-
-class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints by rename: a full disk or a kill leaves the last one whole."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        try:
-            with replacing(path) as temporary:
-                super().save_checkpoint(checkpoint, temporary, storage_options)
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"could not save {path}: {error.strerror or error}; the checkpoint before it is whole: "
-                f"make room and go on with resume={Path(path).parent.parent}",
-            ) from error
-
-
-class Checkpoints(ModelCheckpoint):
-    """Lightning's, made to survive that the run folder was moved: paths are kept by name, not by place."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        folder = Path(str(self.dirpath))
-        moved = dict(state_dict, dirpath=self.dirpath)
-        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            if moved.get(key):
-                moved[key] = str(folder / Path(moved[key]).name)
-        moved["best_k_models"] = {
-            str(folder / Path(path).name): score for path, score in moved["best_k_models"].items()
-        }
-        super().load_state_dict(moved)

@@ -82,6 +82,14 @@ def test_a_head_that_the_model_lacks(tmp_path: Path) -> None:
         rewrite(["predict", f"model={folder}", "heads=[geo,face_attr]"])
 
 
+def test_one_head_does_not_start_from_a_model(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "m", "detection")
+    with pytest.raises(
+        ValueError, match=r"is what task=multi mode=frozen adds heads to; .*give backbone\.weights="
+    ):
+        rewrite(["train", "task=geo", f"model={folder}"])
+
+
 def test_two_heads_of_one_name() -> None:
     with pytest.raises(
         ValueError, match=r"heads=\[geo, geo\] names geo twice; each head has a name of its own"

@@ -24,6 +24,8 @@ from mbapps.models.teachers import body_of
 from mbapps.predictions import Prediction, class_thresholds
 from mbapps.together import Together
 
+from .passes import passes, view_of
+
 # The only classes that a model folder can name without the user's trust, and where they are.
 HEAD_CLASSES = {
     "DetectionHead": "mbapps.tasks.detection",
@@ -201,30 +203,6 @@ class Bundle:
             return next(iter(answers.values()))
         rows = zip(*(answers[name] for name in self.network.heads), strict=True)
         return [Together(dict(zip(self.network.heads, row, strict=True))) for row in rows]
-
-
-def view_of(head: Mapping[str, Any]) -> tuple[int, float]:
-    """What a head sees, of its facts in model.json: the side in px, and the share of each side round the middle."""
-    return head["image_size"], float(head["settings"].get("central_crop", head.get("face_crop") or 1.0))
-
-
-def passes(facts: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]:
-    """Heads by the pass of the body that feeds them: one for all that see the same of an image.
-
-    Args:
-        facts: of a model; with "norm" of "per_task" each head has a pass of its own.
-        names: of its heads.
-
-    >>> head = {"image_size": 224, "settings": {}}
-    >>> passes({"heads": {"a": head, "b": head, "c": {**head, "image_size": 300}}}, ["a", "b", "c"])
-    [['a', 'b'], ['c']]
-    """
-    if facts.get("norm", "shared") == "per_task":
-        return [[name] for name in names]
-    groups: dict[tuple[int, float], list[str]] = {}
-    for name in names:
-        groups.setdefault(view_of(facts["heads"][name]), []).append(name)
-    return list(groups.values())
 
 
 def stack_views(views: Sequence[UInt8Image]) -> torch.Tensor:

@@ -47,7 +47,8 @@ class Network(nn.Module):
         """Give a network of the same body and some of the heads; nothing is copied."""
         part = Network(self.body, {name: self.head(name) for name in names})
         part.norm = self.norm
-        return part.train(self.training)
+        part.training = self.training
+        return part
 
     def features(self, images: Tensor, name: str) -> dict[str, Tensor]:
         """Feature maps, as one head gets them."""

@@ -76,7 +76,7 @@ def run(cfg: DictConfig) -> None:
 
     from mbapps import app
     from mbapps.answers import CocoResults, drawn_names, json_file, number_images
-    from mbapps.deploy.bundle import passes
+    from mbapps.deploy.passes import passes
     from mbapps.geo_verbs import Teller, attach_index, placing
     from mbapps.sources import find_sources, stop_at_interrupt
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mbapps.measuring import named, number_sections, of_head, print_methods, print_problems, without_classes
+from mbapps.measuring import print_problems
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from mbapps.heads_training import Learner
+    from mbapps.heads_training import Fit, Learner
     from mbapps.models.network import Network
 
 NORM_IMAGES = 256  # training images of each head that folded batch norms are measured on
@@ -22,20 +21,11 @@ MODES = ("joint", "frozen")
 OWN = ("monitor", "test_flip")  # of what the Task takes, each head's own in mode=joint too
 
 
-@dataclass
-class Fit:
-    """What came of one fit: of a head, or of several together."""
-
-    task: Any
-    trainer: Any
-    seconds: float
-    folder: Path  # of its checkpoints and metrics.csv
-
-
 def run(cfg: DictConfig) -> None:
     """Train as configured; the best epoch on validation is tested once and shipped."""
     from mbapps import app
     from mbapps.starting import build_network
+    from mbapps.training_report import write_training
 
     started = time.perf_counter()
     check(cfg)
@@ -67,7 +57,7 @@ def run(cfg: DictConfig) -> None:
     except (KeyboardInterrupt, SystemExit):  # Lightning answers Ctrl-C by an exit
         _interrupted(folder)
     if next(iter(fits.values())).trainer.is_global_zero:
-        _write(cfg, folder, network, learners, fits, started)
+        write_training(cfg, folder, network, learners, fits, started)
 
 
 def check(cfg: DictConfig) -> None:
@@ -161,6 +151,7 @@ def _fit(
     cfg: DictConfig, folder: Path, task: Any, data: Any, learners: Mapping[str, Learner], notes: Sequence[str]
 ) -> Fit:
     from mbapps import app, frozen
+    from mbapps.heads_training import Fit
 
     trainer = app.build_trainer(cfg, folder, fitting=True)
     if trainer.is_global_zero:
@@ -243,97 +234,3 @@ def load_best(task: Any, folder: Path) -> None:
             "trainer.limit_val_batches and trainer.check_val_every_n_epoch"
         )
     task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
-
-
-def _write(
-    cfg: DictConfig,
-    folder: Path,
-    network: Network,
-    learners: Mapping[str, Learner],
-    fits: Mapping[str, Fit],
-    started: float,
-) -> None:
-    from mbapps.deploy.bundle import describe, save_bundle
-    from mbapps.plots import curves
-    from mbapps.report import print_table, run_context, write_report, write_results
-    from mbapps.sections import Plot, Preformatted
-
-    context = run_context()
-    several = "heads" in cfg
-    broken = [message for one in learners.values() for message in one.data.broken]
-    print_problems({"image not read": broken} if broken else {})
-    lineages = {name: one.data.lineage() for name, one in learners.items()}
-    teachers = {name: one.cfg.distill.teacher for name, one in learners.items() if one.cfg.distill.teacher}
-    lineage, about = _before(cfg)
-    lineage["data"] = [*lineage["data"], *lineages.values()]
-    lineage["teacher"] = ", ".join(map(str, teachers.values())) or lineage["teacher"]
-    about |= {name: one.about() for name, one in learners.items()}
-    facts = describe(network, about, lineage=lineage, command=context["command"])
-    model = save_bundle(folder / "model", network, facts)
-    shown = {fit.folder: fit for fit in fits.values()}.values()  # one of all heads, or one of each
-    numbers = {
-        **_numbers(cfg, learners),
-        "images_per_second": sum(fit.task.images_seen for fit in shown) / sum(fit.seconds for fit in shown),
-        "epochs": max(fit.trainer.current_epoch for fit in shown),
-        "params": facts["params"], "macs": facts["macs"],
-        **({"passes": facts["passes"]} if "passes" in facts else {}),
-        "seconds": time.perf_counter() - started,
-    }  # fmt: skip
-    problems = {name: _counts(one.data.problems()) for name, one in learners.items()}
-    (first, *_) = learners
-    context |= {
-        "data": lineages if several else lineages[first], "problems": problems if several else problems[first],
-        "broken": broken,
-    }  # fmt: skip
-    results = write_results(folder, numbers, context)
-    sections = list(number_sections(numbers))
-    for fit in shown:
-        title = "Training" if len(shown) == 1 else f"{fit.folder.name}: training"
-        sections.append(Plot(title, curves(fit.folder / "metrics.csv")))
-    for name, one in learners.items():
-        sections += of_head(name, one.sections()) if several else one.sections()
-    sections.append(Preformatted("Configuration", (folder / "config.yaml").read_text(encoding="utf-8")))
-    title = ", ".join(learners)
-    report = write_report(folder / "report.html", f"{title}: training", sections, subtitle=str(folder))
-    for one in learners.values():
-        print_methods(one.test, one.numbers)
-    print_table(f"train {title}", without_classes(numbers), paths=[model, report, results])
-
-
-def _numbers(cfg: DictConfig, learners: Mapping[str, Learner]) -> dict[str, Any]:
-    """All numbers of the heads; of several with their names, and one score of all."""
-    from mbapps import app
-
-    if "heads" not in cfg:
-        return dict(next(iter(learners.values())).numbers)
-    from mbapps.tasks.multi import mean_relative
-
-    parts = app.build_parts(cfg)
-    val = {
-        name: {key[4:]: value for key, value in one.numbers.items() if key.startswith("val_")}
-        for name, one in learners.items()
-    }
-    test = {name: one.numbers for name, one in learners.items()}
-    numbers: dict[str, Any] = {
-        "relative": mean_relative(parts, test),
-        "val_relative": mean_relative(parts, val),
-    }
-    for name, one in learners.items():
-        numbers[f"{name}_relative"] = parts[name].relative(one.numbers)
-        numbers |= named(name, one.numbers)
-    return numbers
-
-
-def _counts(problems: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    return {reason: len(places) for reason, places in problems.items()}
-
-
-def _before(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Lineage and facts of the heads of the model folder that others were added to, or empty ones."""
-    if "heads" not in cfg or cfg.model is None:
-        return {"data": [], "weights": cfg.backbone.weights, "teacher": None}, {}
-    from mbapps.models.folder import read_facts
-
-    facts = read_facts(Path(cfg.model))
-    lineage = {"data": [], "weights": None, "teacher": None, **(facts.get("lineage") or {})}
-    return {**lineage, "model": str(cfg.model)}, dict(facts["heads"])

@@ -145,6 +145,38 @@ def test_one_head_of_a_folder_is_as_good_as_alone(
         mbapps.load(trained / "model").head_facts["class_names"]
 
 
+def test_calibrating_one_head_leaves_the_others(cli: Cli, trained: Path, tiny_faces: Path) -> None:
+    model = trained / "model"
+    before = mbapps.load(model).facts["heads"]
+    words = (
+        f"data.root={tiny_faces}",
+        "data.num_workers=0",
+        "trainer.progress=false",
+        "trainer.accelerator=cpu",
+    )
+    with pytest.raises(ValueError, match="this model has 2 heads, .*name it by task="):
+        cli("calibrate", f"model={model}", "data.num_workers=0")
+    cli("calibrate", f"model={model}", "task=face_attr", "split=test", *words)
+    after = mbapps.load(model).facts["heads"]
+    assert after["fine_grained"] == before["fine_grained"]
+    assert after["face_attr"]["calibration"]["split"] == "test"
+
+
+def test_frames_are_drawn_with_all_answers(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    from mbapps.video import Video, write_video
+
+    frame = np.full((120, 160, 3), 90, dtype=np.uint8)
+    with write_video(tmp_path / "clip.mp4", 5, 120, 160) as write:
+        for _ in range(4):
+            write(frame)
+    folder = cli("predict", f"model={trained / 'model'}", f"source={tmp_path / 'clip.mp4'}", "device=cpu")
+    (drawn,) = (folder / "videos").glob("*.mp4")
+    (answer,) = mbapps.load(trained / "model").predict(frame)
+    height, width = answer.draw(frame).shape[:2]
+    video = Video(drawn)
+    assert (video.height, video.width) == (height - height % 2, width - width % 2)
+
+
 def test_heads_that_see_the_same_share_a_pass(
     cli: Cli, roots: dict[str, Path], textures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ def based(cli: Cli, tiny: Path) -> Path:
 
 
 def test_added_heads_leave_the_others_as_they_were(
-    cli: Cli, based: Path, textures: Path, tiny_world: Path, tiny_people: Path, capsys: Any
+    cli: Cli, based: Path, textures: Path, tiny_world: Path, tiny_people: Path, tmp_path: Path, capsys: Any
 ) -> None:
     """Bit by bit; heads on pooled features, on maps, and one that brings a geo-index."""
     new = words({"fine_grained": textures, "geo": tiny_world, "face_embed": tiny_people})
