@@ -64,6 +64,11 @@ def task_name(cfg: DictConfig) -> str:
     return str(cfg.get("head") or HydraConfig.get().runtime.choices["task"])
 
 
+def chosen(cfg: DictConfig) -> list[str]:
+    """Names that heads= has; an experiment may have settings for others too."""
+    return [name for name, head in cfg.heads.items() if "_target_" in head.get("data", {})]
+
+
 def heads(cfg: DictConfig) -> dict[str, DictConfig]:
     """Give each head's name and configuration, as if it had been chosen alone; of one head this is `cfg`."""
     if "heads" not in cfg:
@@ -71,7 +76,9 @@ def heads(cfg: DictConfig) -> dict[str, DictConfig]:
     whole: Any = OmegaConf.to_container(cfg)
     for key in MULTI:
         whole.pop(key, None)
-    own: dict[str, Any] = {name: OmegaConf.to_container(cfg.heads[name], resolve=True) for name in cfg.heads}
+    own: dict[str, Any] = {
+        name: OmegaConf.to_container(cfg.heads[name], resolve=True) for name in chosen(cfg)
+    }
     return {
         name: OmegaConf.create(
             {**whole, **{key: one[key] for key in ("task", "data", "distill")}, "head": name}
@@ -173,7 +180,7 @@ def build_parts(cfg: DictConfig) -> dict[str, Part]:
         name: Part(
             build(one.task.metric), one.task.monitor, one.task.test_flip, one.weight, one.floor, one.alone
         ).check(name)
-        for name, one in cfg.heads.items()
+        for name, one in ((name, cfg.heads[name]) for name in chosen(cfg))
     }  # type: ignore[misc]
 
 
@@ -258,5 +265,5 @@ def open_bundle(cfg: DictConfig, model: str | Path | None = None, head: str | No
     folder = Path(model or cfg.model)
     wanted = None
     if len(read_facts(folder)["heads"]) > 1:
-        wanted = [head] if head else list(cfg.heads) if "heads" in cfg else [task_name(cfg)]
+        wanted = [head] if head else chosen(cfg) if "heads" in cfg else [task_name(cfg)]
     return Bundle.open(folder, device=device, trust=cfg.trust, heads=wanted)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from .app import build, heads, image_size, of_head
+from .app import build, chosen, heads, image_size, of_head
 
 if TYPE_CHECKING:
     from .models.mobilenet import MobileNetV1
@@ -95,7 +95,7 @@ def check_base(cfg: DictConfig) -> None:
             f"model={cfg.model} is for mode=frozen, which adds heads to it; to train its body further give "
             f"backbone.weights={cfg.model}"
         )
-    if twice := [name for name in cfg.heads if name in there]:
+    if twice := [name for name in chosen(cfg) if name in there]:
         raise ValueError(f"model={cfg.model} has a {twice[0]} head already; its heads are {', '.join(there)}")
     if facts.get("norm", "shared") != "shared":
         raise ValueError(

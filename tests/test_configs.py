@@ -169,6 +169,14 @@ def test_a_head_has_the_settings_of_its_task(task: str) -> None:
     assert not set(view) & set(app.MULTI)
 
 
+def test_an_experiment_of_several_heads_trains_some_of_them() -> None:
+    from mbapps import app
+
+    cfg = compose("experiment=five", "heads=[geo,face_attr]")
+    assert app.chosen(cfg) == list(app.heads(cfg)) == list(app.build_parts(cfg)) == ["geo", "face_attr"]
+    assert cfg.heads.face_attr.data.augment.erase == 0.3
+
+
 def test_keys_of_a_head_are_named_from_its_name_on() -> None:
     cfg = compose(
         "task=multi",

@@ -67,7 +67,7 @@ def check(cfg: DictConfig) -> None:
         FileNotFoundError, ValueError: a setting is none of those that there are, or does not go with another or with
             the model folder; see `check_base`.
     """
-    from mbapps.app import FITTING
+    from mbapps.app import FITTING, chosen
     from mbapps.models.network import NORMS
     from mbapps.starting import check_base
 
@@ -81,11 +81,12 @@ def check(cfg: DictConfig) -> None:
     if cfg.model is not None:
         check_base(cfg)
     shared = {key: cfg.task.get(key, False) for key in (*FITTING, "max_epochs") if key not in OWN}
-    for name, head in cfg.heads.items() if cfg.mode == "joint" else ():
+    for name in chosen(cfg) if cfg.mode == "joint" else ():
         for key, value in shared.items():
-            if head.task[key] != value:
+            own = cfg.heads[name].task[key]
+            if own != value:
                 raise ValueError(
-                    f"heads.{name}.task.{key}={head.task[key]}, but mode=joint trains all heads with one "
+                    f"heads.{name}.task.{key}={own}, but mode=joint trains all heads with one "
                     f"task.{key}={value}; mode=frozen trains each by itself"
                 )
 

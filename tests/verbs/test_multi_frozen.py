@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from several import NARROW, words
 
 import mbapps
+from mbapps.search.gallery import Gallery
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -72,6 +73,24 @@ def test_added_heads_leave_the_others_as_they_were(
     assert set(answers) == set(after.network.heads)
     assert "neighbours" in answers["geo"][0]
     assert len(list((photos / "maps").rglob("*.jpg"))) == len(told["images"])
+    faces = [
+        f"source={next(path for path in tiny_people.iterdir() if path.is_dir())}",
+        f"gallery={tmp_path / 'faces'}",
+    ]
+    with pytest.raises(
+        ValueError, match="a gallery needs a model with embeddings.*one is to be named by task="
+    ):
+        cli("index", f"model={folder / 'model'}", *faces)
+    cli(
+        "index",
+        f"model={folder / 'model'}",
+        "task=face_embed",
+        "num_workers=0",
+        "trainer.progress=false",
+        *faces,
+    )
+    cli("search", "device=cpu", *faces)  # the gallery knows which head made it
+    assert Gallery.open(tmp_path / "faces").model.view["head"] == "face_embed"
     with pytest.raises(
         ValueError, match="has a fine_grained head already; its heads are detection, fine_grained, geo, face"
     ):
