@@ -82,6 +82,7 @@ class Task(pl.LightningModule):
         if not 0 <= freeze_blocks <= len(stages):
             raise ValueError(f"task.freeze_blocks must be 0 to {len(stages)}, got {freeze_blocks}")
         self.network = network
+        self.several = isinstance(metric, Mapping)  # named as several, though it may be one
         self.parts = (
             dict(metric)
             if isinstance(metric, Mapping)
@@ -131,7 +132,7 @@ class Task(pl.LightningModule):
 
     def _called(self, kind: str, name: str) -> str:
         """What is logged of a head: "val", or "val_detection" where there are several."""
-        return kind if len(self.parts) == 1 else f"{kind}_{name}"
+        return f"{kind}_{name}" if self.several else kind
 
     def forward(self, images: Tensor, names: Sequence[str] | None = None) -> dict[str, dict[str, Tensor]]:
         return self.network(images, names)
@@ -167,7 +168,7 @@ class Task(pl.LightningModule):
         losses = part.lessons.loss(head, outputs, batch) if part.lessons else head.loss(outputs, batch)
         if not torch.isfinite(losses["loss"]):
             data = self.trainer.datamodule.of(name)  # type: ignore[attr-defined]
-            whose = "" if len(self.parts) == 1 else f" of the {name} head"
+            whose = f" of the {name} head" if self.several else ""
             raise FloatingPointError(
                 f"the loss{whose} is {losses['loss'].item()} in epoch {self.current_epoch}, step {self.global_step}; "
                 f"images of that batch: {', '.join(data.training_names(batch.rows.tolist()))}; lower task.lr, or look "
@@ -236,7 +237,7 @@ class Task(pl.LightningModule):
             self.log_dict(
                 {f"{called}_{key}": value for key, value in found[name].items()}, rank_zero_only=False
             )
-        if len(self.parts) > 1:
+        if self.several:
             self.log(f"{split}_relative", mean_relative(self.parts, found), rank_zero_only=False)
 
     def configure_optimizers(self) -> Any:

@@ -198,6 +198,15 @@ def test_heads_that_see_the_same_share_a_pass(
     assert runs == 1
 
 
+def test_one_head_alone_has_the_same_numbers_and_settings(cli: Cli, tiny_faces: Path) -> None:
+    """As a joint training is compared with: heads=[one] of the same command."""
+    folder = cli("train", *words({"face_attr": tiny_faces}), NARROW)
+    found = results(folder)
+    assert found["relative"] == pytest.approx(found["face_attr_mean_AP"])
+    assert "passes" not in found
+    assert mbapps.load(folder / "model").head_name == "face_attr"
+
+
 def test_norms_of_each_head_and_one_head_a_step(cli: Cli, roots: dict[str, Path]) -> None:
     folder = cli(
         "train",
