@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mbapps.geo.cities import largest_cities
 from mbapps.geo.density import NEIGHBOURS, density_peaks, neighbour_weights, snap
@@ -87,6 +88,7 @@ def measure(kind: str | None, max_mb: float | None, rows: int, folder: str, answ
     gallery = Gallery.open(path)
     opened = time.perf_counter() - started
     faiss.omp_set_num_threads(1)
+    torch.set_num_threads(1)
     north, east = (np.asarray(gallery.columns[name]) for name in ("lat", "lon"))
     rows_found, places, seconds = [], [], []
     for probe in made["probes"][0]:
@@ -133,9 +135,6 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--max-mb", type=float, default=150, help="of the last gallery")
     args = parser.parse_args()
-    os.environ["OPENBLAS_NUM_THREADS"] = (
-        "1"  # of numpy in the processes to come; faiss has threads of its own
-    )
     context = multiprocessing.get_context("spawn")
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:

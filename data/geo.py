@@ -16,6 +16,7 @@ from mbapps.geo.cells import Cells, cell_ids, levels
 from mbapps.geo.counts import Photos, rows_of
 from mbapps.geo.partition import Partition, Rules, build_nested, build_partition, cells_of, class_names_of
 from mbapps.geo.partition_files import open_partitions, save_partitions
+from mbapps.geo.shapes import centres
 from mbapps.images import UInt8Image
 from mbapps.place_prediction import COARSE_LEVELS, Place
 
@@ -55,7 +56,8 @@ class GeoData(LabelledData):
         cells: arguments of `Rules`, by which the training photos' places are parted; several `max_photos`, falling,
             make nested partitions. None takes PlaNet's.
         partition: folder of partitions made before, by training or by `save_partitions`; then `cells` has no part.
-        coarse_only: "country" or "region": no cell is finer than that. None: as fine as the photos allow.
+        coarse_only: "country" or "region": no cell is finer than that, and their middles are those of the squares, not
+            of the photos. None: as fine as the photos allow.
         image_size: side of the square input, px.
         central_crop: share of each side seen in validation and test.
         augment: arguments of ClassificationTransform, or None for none.
@@ -110,7 +112,7 @@ class GeoData(LabelledData):
         tables: dict[str, GeoTable] = {}
         if not (split == "test" and test):
             tables = read_place_splits(
-                self.root, val_fraction, test_fraction, places=Path(places) if places else None,
+                self.root, val_fraction, 0.0 if test else test_fraction, places=Path(places) if places else None,
                 images=Path(images) if images else None, **reading,
             )  # fmt: skip
         if test:
@@ -159,6 +161,8 @@ class GeoData(LabelledData):
                     f"data.partition={partition} has cells of level {found}, and task.coarse_only={coarse_only} allows "
                     f"none finer than {finest}"
                 )
+            if finest is not None:
+                return {name: replace(part, centres=centres(part.cells)) for name, part in opened.items()}
             return opened
         assert train is not None
         rules = dict(cells or {})
@@ -169,9 +173,14 @@ class GeoData(LabelledData):
         users = train.users if rules.get("min_users") else None
         photos = Photos(train.lat, train.lon, users)
         wanted = {str(each): Rules(max_photos=each, **rules) for each in several}
-        if len(several) == 1:
-            return {name: build_partition(photos, one) for name, one in wanted.items()}
-        return build_nested(photos, wanted)
+        built = (
+            {name: build_partition(photos, one) for name, one in wanted.items()}
+            if len(several) == 1
+            else build_nested(photos, wanted)
+        )
+        if finest is not None:  # the mean of few photos would tell where they were taken
+            built = {name: replace(part, centres=centres(part.cells)) for name, part in built.items()}
+        return built
 
     def _in_cells(self, train: GeoTable) -> GeoTable:
         outside = (train.labels == UNKNOWN).all(axis=1)

@@ -23,6 +23,7 @@ SWAPPED = 0.01  # share of the latitudes beyond a pole at which a list is swappe
 FLICKR_USER = re.compile(r"_(\d+@N\d\d)\b")  # as in 104123223_7410c654ba_19_7682021@N00.jpg
 NOT_A_NUMBER = "place that is not a number: left out"
 OUT_OF_RANGE = "place beyond a pole, or more than 180 degrees east or west: left out"
+FROM_ZERO = "longitude of more than 180 degrees, as some count from 0 to 360: left out, subtract 360"
 ZERO = "place 0, 0, which mostly stands for none: left out, data.drop_zero=false keeps it"
 ZERO_KEPT = "place 0, 0, which mostly stands for none: kept by data.drop_zero=false"
 MISSING = "image of the list that is not in its folder: left out"
@@ -148,8 +149,10 @@ def check_places(
         )
     outside = finite & ((np.abs(lat) > 90) | (np.abs(lon) > 180))
     zero = finite & (lat == 0) & (lon == 0)
+    from_zero = outside & (np.abs(lat) <= 90) & (lon > 180) & (lon <= 360)
     for reason, rows in (
-        (NOT_A_NUMBER, ~finite), (OUT_OF_RANGE, outside), (ZERO if drop_zero else ZERO_KEPT, zero),
+        (NOT_A_NUMBER, ~finite), (OUT_OF_RANGE, outside & ~from_zero), (FROM_ZERO, from_zero),
+        (ZERO if drop_zero else ZERO_KEPT, zero),
     ):  # fmt: skip
         told = zip(table.files[rows].tolist(), lat[rows].tolist(), lon[rows].tolist(), strict=True)
         tell(table.problems, reason, [f"{file}: {north:g}, {east:g}" for file, north, east in told])

@@ -52,8 +52,8 @@ class PlaceList(NamedTuple):
 def read_list(path: Path, columns: Mapping[str, str] | None = None) -> PlaceList:
     """Read a list of places.
 
-    The header is looked up whatever its case. A list without one is read as file, latitude, longitude, or as file,
-    user, latitude, longitude, if those are where the numbers stand.
+    The header is looked up whatever its case. A list without one is read as file, latitude, longitude, or these and a
+    user, or as file, user, latitude, longitude, if those are where the numbers stand.
 
     Args:
         path: text whose fields are parted by commas, semicolons, tabs, bars or blanks; or a .parquet file.
@@ -124,7 +124,7 @@ def _without_header(first: Sequence[str]) -> dict[str, int] | None:
     """Where file, latitude and longitude stand if the first line is a row already."""
     numbers = [not np.isnan(_number(field)) for field in first]
     if len(first) >= 3 and all(numbers[1:3]):
-        return {"file": 0, "lat": 1, "lon": 2}
+        return {"file": 0, "lat": 1, "lon": 2} | ({"user": 3} if len(first) == 4 else {})
     if len(first) >= 4 and all(numbers[2:4]):
         return {"file": 0, "user": 1, "lat": 2, "lon": 3}
     return None
@@ -217,9 +217,15 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> PlaceList:
             relation = database.read_parquet(str(path))
             names = _find(path, relation.columns, columns)
             wanted = []
+            kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
             for role, name in names.items():
                 quoted = '"' + name.replace('"', '""') + '"'
                 kind, without = ("DOUBLE", "'nan'") if role in COORDINATES else ("VARCHAR", "''")
+                if role not in COORDINATES and kinds[name] in (
+                    "DOUBLE",
+                    "FLOAT",
+                ):  # whole numbers, some missing
+                    quoted = f"try_cast({quoted} AS BIGINT)"
                 wanted.append(f"coalesce(try_cast({quoted} AS {kind}), {without}) AS {role}")
             found = relation.project(", ".join(wanted)).fetchnumpy()
         except duckdb.Error as error:

@@ -98,9 +98,9 @@ def read_place_splits(
             if held in tables and split in tables:
                 tables[split] = without(tables[split], tables[held], held, split)
     cut = {"val": val_fraction, "test": test_fraction}
-    if missing := {split: share for split, share in cut.items() if split not in tables}:
+    if missing := {split: share for split, share in cut.items() if share and split not in tables}:
         tables |= split_places(tables["train"], missing.get("val", 0.0), missing.get("test", 0.0))
-    return {split: tables[split] for split in SPLITS}
+    return {split: tables[split] for split in SPLITS if split in tables}
 
 
 def without(table: GeoTable, held: GeoTable, held_name: str, name: str) -> GeoTable:

@@ -58,6 +58,8 @@ class Embedder:
             )
         view: dict[str, Any] = {"head": self.name} if len(bundle.facts["heads"]) > 1 else {}
         if "central_crop" in settings:
+            if flip:
+                raise ValueError(f"flip=true is for faces; {folder} is asked with photos as they are")
             if face_crop is not None:
                 raise ValueError(
                     f"face_crop is for faces; {folder} sees the middle {settings['central_crop']} of each side"

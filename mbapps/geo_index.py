@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NAME = "geo_index"  # folder beside the model's
 SHARD = 1024  # photos embedded between two looks at what is done
-WEIGHTS = (0.1, 0.25, 0.5, 0.75, 0.9)  # of the neighbours, that are tried in the hybrid
+WEIGHTS = (0.25, 0.5, 0.75, 0.9)  # of the neighbours, that are tried in the hybrid
 
 
 def build_geo_index(cfg: DictConfig, folder: Path, model: Path, data: Any) -> Gallery | None:
@@ -98,7 +98,8 @@ def fit_places(cfg: DictConfig, folder: Path, task: Any, data: Any, model: Path)
     from mbapps.measuring import collect, measure
     from mbapps.search.gallery import Gallery
 
-    task.head.calibrate(task.metrics["val"])
+    flip, task.test_flip = task.test_flip, False  # what is fitted holds for photos as they are
+    task.head.calibrate(collect(cfg, folder, task, data, "val") if flip else task.metrics["val"])
     if cfg.task.gallery_photos and cfg.task.coarse_only is None:
         build_geo_index(cfg, folder, model, data)
         task.trainer.strategy.barrier()
@@ -106,7 +107,36 @@ def fit_places(cfg: DictConfig, folder: Path, task: Any, data: Any, model: Path)
         task.head.attach(Locator(gallery, WEIGHTS))
         task.head.calibrate(collect(cfg, folder, task, data, "val"))
         task.head.attach(Locator(gallery))
-    return measure(cfg, folder, task, data, "val")
+    task.test_flip = flip
+    if not task.head.fitted.radius and task.trainer.is_global_zero:
+        print(f"answers have no radius: {too_few(len(data.tables['val']), task.head.settings['coverage'])}")
+    metric = measure(cfg, folder, task, data, "val")
+    fitted_on = ("coverage", "median_radius_km")  # what holds on these photos by construction is no result
+    task.numbers["val"] = {
+        name: value
+        for name, value in task.numbers["val"].items()
+        if not name.removeprefix("method_").removeprefix("continent_").startswith(fitted_on)
+    }
+    return metric
+
+
+def too_few(photos: int, share: float) -> str:
+    """Say that there are too few photos to fit a radius to."""
+    return (
+        f"{photos} photos are too few to fit one that holds {share:.0%} of them: it takes "
+        f"{math.ceil(round(share / (1 - share), 6))} with places"
+    )
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Look at what only geo-localization has, before an epoch is spent.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+    most = cfg.task.gallery_photos
+    if type(most) is not int or most < 0:
+        raise ValueError(f"task.gallery_photos must be a whole number >= 0, got {most}")
 
 
 def fit_anew(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str, bundle: Bundle) -> Any:
@@ -130,7 +160,7 @@ def fit_anew(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str, bu
     from mbapps.measuring import collect
 
     head = task.head
-    attach_index(cfg, bundle, WEIGHTS)
+    attach_index(cfg, bundle, WEIGHTS, data.truth(split))
     locator, before = head.locator, head.fitted
     head.attach(None)  # the cells first: the hybrid is made of what is fitted to them
     metric = collect(cfg, folder, task, data, split)
@@ -141,10 +171,7 @@ def fit_anew(cfg: DictConfig, folder: Path, task: Any, data: Any, split: str, bu
         head.calibrate(metric)
     share = head.settings["coverage"]
     if not head.fitted.radius:
-        raise ValueError(
-            f"{len(metric.rows)} photos are too few to fit a radius that holds {share:.0%} of them: it takes "
-            f"{math.ceil(round(share / (1 - share), 6))} with places; the model stays as it was"
-        )
+        raise ValueError(f"no radius: {too_few(len(metric.rows), share)}; the model stays as it was")
     gone = sorted(set(before.radius) - set(head.fitted.radius))
     if gone and task.trainer.is_global_zero:
         print(f"radii of {' and '.join(gone)} were fitted to what is no more: give gallery= to fit them too")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from mbapps.deploy.bundle import Bundle
     from mbapps.embedding import Embedder
+    from mbapps.label_tables import GeoTable
     from mbapps.search.gallery import Gallery
 
 MOST_MAPS = 40  # of a search
@@ -38,13 +39,16 @@ def knows_places(bundle: Bundle) -> bool:
     return hasattr(bundle.network.head(bundle.head_name), "attach")
 
 
-def attach_index(cfg: DictConfig, bundle: Bundle, candidates: Sequence[float] = ()) -> Gallery | None:
+def attach_index(
+    cfg: DictConfig, bundle: Bundle, candidates: Sequence[float] = (), asked: GeoTable | None = None
+) -> Gallery | None:
     """Let the model ask the geo-index at `cfg.gallery`, if there is one, from now on.
 
     Args:
         cfg: with keys model and gallery.
         bundle: opened from cfg.model.
         candidates: as in `Locator`.
+        asked: photos that are to be measured; they must not be in the geo-index, where each would find itself.
 
     Raises:
         FileNotFoundError: there is no gallery.
@@ -65,8 +69,33 @@ def attach_index(cfg: DictConfig, bundle: Bundle, candidates: Sequence[float] = 
     gallery = Gallery.open(cfg.gallery)
     if len(gallery):
         gallery.expect(embedder.model)
-    bundle.network.head(bundle.head_name).attach(Locator(gallery, candidates))
+    head, locator = bundle.network.head(bundle.head_name), Locator(gallery, candidates)
+    if asked is not None:
+        check_apart(gallery, asked)
+    head.attach(locator)
+    if not locator.fits(head.fitted):
+        print(
+            f"gallery={cfg.gallery} is not the geo-index that the model was fitted with: its cells alone answer, "
+            "and the photos like it are shown beside; mbapps calibrate gallery= joins the two"
+        )
     return gallery
+
+
+def check_apart(gallery: Gallery, asked: GeoTable) -> None:
+    """See that photos which are to be measured are not in a geo-index.
+
+    Raises:
+        ValueError: one is.
+    """
+    where = gallery.columns.get("file")
+    there = set(where.plain()) if where is not None and hasattr(where, "plain") else set()
+    paths = [str((asked.folder / str(file)).absolute()) for file in asked.files.tolist()]
+    found = [path for path in paths if path in there]
+    if found:
+        raise ValueError(
+            f"{len(found)} of the {len(paths)} photos to be measured are in the geo-index, such as {found[0]}: each "
+            "would find itself there; measure others, or take these out with mbapps index remove="
+        )
 
 
 @dataclass
@@ -188,7 +217,7 @@ class Seeker:
         views = stack_views([embedder.view(image) for _, image in probes]).to(embedder.bundle.device)
         sizes = torch.tensor([image.shape[:2] for _, image in probes])
         with torch.inference_mode():
-            outputs = embedder.bundle.network.answer(views, embedder.name, flip=embedder.flip)
+            outputs = embedder.bundle.network.answer(views, embedder.name, flip=False)
             answers = embedder.bundle.network.head(embedder.name).decode(outputs, sizes)
         places = [replace(place.others[NEIGHBOURS], probabilities=None) for place in answers]
         for (file, image), place in zip(probes, self.teller.named(places), strict=True):

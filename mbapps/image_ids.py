@@ -54,11 +54,13 @@ def person_of(name: str) -> str:
 
 
 def without_known(files: Mapping[str, Path], gallery: Gallery | None) -> dict[str, Path]:
-    """Those that are not in the gallery yet.
+    """Those that are not in the gallery yet, under whatever id.
 
     Raises:
         ValueError: the gallery has the id of one from another file.
     """
+    from mbapps.search.texts import Texts
+
     if gallery is None:
         return dict(files)
     where = gallery.columns.get("file")
@@ -69,4 +71,9 @@ def without_known(files: Mapping[str, Path], gallery: Gallery | None) -> dict[st
                 f"the gallery has {name} from {where[row]}, so {file} can't be added under that name; give source= a "
                 "folder above both, take the old one out with remove=, or make another gallery"
             )
-    return {name: file for name, file in files.items() if name not in gallery}
+    there = (
+        set(where.plain()) if isinstance(where, Texts) else set()
+    )  # from another folder a file has another id
+    return {
+        name: file for name, file in files.items() if name not in gallery and str(file.absolute()) not in there
+    }  # fmt: skip

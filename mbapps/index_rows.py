@@ -85,7 +85,7 @@ def offer_places(cfg: DictConfig, gallery: Gallery | None) -> Offer:
         ImportError: the list needs an extra that is not installed.
         ValueError: no photo has a place; the list can't be read; or the gallery has the id of one from another file.
     """
-    from .data.geotags import NOT_A_NUMBER, OUT_OF_RANGE, ZERO, check_places, read_place_list
+    from .data.geotags import FROM_ZERO, NOT_A_NUMBER, OUT_OF_RANGE, ZERO, check_places, read_place_list
     from .data.photo_places import BROKEN, NO_PLACE, UNREADABLE, photo_table
     from .data.place_lists import LIST_SUFFIXES
 
@@ -110,7 +110,8 @@ def offer_places(cfg: DictConfig, gallery: Gallery | None) -> Offer:
     degrees = zip(table.lat.tolist(), table.lon.tolist(), strict=True)
     places = dict(zip(table.files.tolist(), degrees, strict=True))
     without = sum(
-        len(table.problems.get(why, [])) for why in (NO_PLACE, BROKEN, NOT_A_NUMBER, OUT_OF_RANGE, ZERO)
+        len(table.problems.get(why, []))
+        for why in (NO_PLACE, BROKEN, NOT_A_NUMBER, OUT_OF_RANGE, FROM_ZERO, ZERO)
     )
     known = len(files) - len(fresh)
     if without and not known and not places:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 CELLS, NEIGHBOURS, HYBRID = "cells", "neighbours", "hybrid"
 NEIGHBOUR_COUNT = 100  # Vo et al. (2017)
-FUSED_CELLS = 100  # the likeliest, that take part in the hybrid's density
+FUSED_CELLS = 50  # the likeliest, that take part in the hybrid's density
 NEAR_KM = np.radians(SIGMA) * EARTH_KM  # how far from a place its score looks: as the density is blurred
 LEAST_KM = 1.0  # of a spread: photos of one street corner do not make it 0
 
@@ -34,11 +35,13 @@ class Fitted:
     temperature: what the cells' log-probabilities are divided by, > 0.
     weight: of the neighbours in the hybrid, in [0, 1]; the cells have the rest.
     radius: by method, how many times the spread holds the true place as often as wanted.
+    index: digest of the geo-index that weight and radii, but those of the cells, were fitted with; None: of none.
     """
 
     temperature: float = 1.0
     weight: float = 0.5
     radius: Mapping[str, float] = field(default_factory=dict)
+    index: str | None = None
 
     @classmethod
     def of(cls, facts: Mapping[str, Any] | None) -> Fitted:
@@ -47,11 +50,16 @@ class Fitted:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers by name."""
-        return {"temperature": self.temperature, "weight": self.weight, "radius": dict(self.radius)}
+        return {
+            "temperature": self.temperature, "weight": self.weight, "radius": dict(self.radius), "index": self.index,
+        }  # fmt: skip
 
 
 class Locator:
     """Places images by cells alone or, with a geo-index, by its most similar photos and by both together.
+
+    How much the neighbours of another geo-index than the fitted one tell is not known: then the cells answer, and the
+    neighbours are shown beside.
 
     Args:
         gallery: with columns lat and lon; None: there is none.
@@ -67,6 +75,7 @@ class Locator:
     def __init__(self, gallery: Gallery | None, candidates: Sequence[float] = ()):
         self.gallery = gallery
         self.candidates = candidates
+        self.digest: str | None = None
         if gallery is None:
             return
         if not len(gallery):
@@ -78,6 +87,14 @@ class Locator:
                 "mbapps index task=geo makes one"
             )
         self.lat, self.lon = (np.asarray(gallery.columns[name], np.float64) for name in ("lat", "lon"))
+        digest = hashlib.blake2b(gallery.ids.content.tobytes(), digest_size=16)
+        for column in (gallery.ids.cuts, self.lat, self.lon):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        self.digest = digest.hexdigest()  # of which photos, wherever they lie and however they are compressed
+
+    def fits(self, fitted: Fitted) -> bool:
+        """Tell whether this is the geo-index that was fitted with, or one that is being fitted with."""
+        return self.digest == fitted.index or bool(self.candidates)
 
     def locate(
         self, cells: CellMap, probabilities: Floats, vectors: NDArray[np.float32] | None, fitted: Fitted
@@ -125,6 +142,9 @@ class Locator:
         near = there / there.sum(
             axis=1, keepdims=True
         )  # each neighbour alike: by weight one would hide the others
+        known = self.fits(fitted)
+        if not known:
+            fitted = replace(fitted, radius={CELLS: fitted.radius[CELLS]} if CELLS in fitted.radius else {})
         methods = {NEIGHBOURS: 1.0, HYBRID: fitted.weight, **{str(each): each for each in self.candidates}}
         made: dict[str, list[Place]] = {CELLS: list(answers)}
         alike = [
@@ -135,7 +155,7 @@ class Locator:
         ]
         for method, weight in methods.items():
             mass = np.concatenate([weight * weights, (1 - weight) * shares], axis=1)
-            peak = density_peaks(*points, mass)
+            peak = density_peaks(lat, lon, weights) if weight == 1 else density_peaks(*points, mass)
             where = snap(*peak, *points, mass)[:2]
             far = self._spread(cells, probabilities, where, (lat, lon), near, weight)
             score = (mass * (_distances(where, points) <= NEAR_KM)).sum(axis=1)
@@ -148,6 +168,10 @@ class Locator:
                     answers, alike, where[0].tolist(), where[1].tolist(), score.tolist(), far.tolist(), strict=True
                 )
             ]  # fmt: skip
+        if not known:
+            made[HYBRID] = [
+                replace(answer, neighbours=like) for answer, like in zip(answers, alike, strict=True)
+            ]
         places = made.pop(HYBRID)
         return [
             replace(place, others={method: one[row] for method, one in made.items()})

@@ -78,8 +78,9 @@ def _fineness(settings: Mapping[str, Any], lineage: Mapping[str, Any]) -> str:
         level = COARSE_LEVELS[coarse]
         told = (
             f"This model is coarse-only (`task.coarse_only={coarse}`): no cell is finer than level {level}, about "
-            f"{format_value('', FACE_KM / 2**level)} km across, and it gives no embeddings that a geo-index could "
-            "compare, so that nothing finer is in the folder."
+            f"{format_value('', FACE_KM / 2**level)} km across, whose middles are the squares' own, and no program "
+            "here makes a geo-index with it. Who has the file still has a body that describes photos: with photos of "
+            "known places they can train a finer head, as with any body."
         )
     users = [data.get("min_users") for data in lineage.get("data") or ()]
     least = min((int(each or 0) for each in users), default=0)

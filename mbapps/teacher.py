@@ -122,6 +122,7 @@ def make_teacher(cfg: DictConfig, folder: Path, data: DataModule) -> list[str]:
     body = TeacherBody(name, size, *([255 * value for value in values] for values in (view.mean, view.std)))
     network = Network(body, {app.task_name(cfg): _build_head(cfg, body, data.class_names, size)})  # type: ignore[arg-type]
     head = network.head(app.task_name(cfg))
+    data.inform(head)
     if cfg.distill.weights:
         loaded = load_file(body, Path(cfg.distill.weights))
         notes = [f"teacher {name}: body loaded from {cfg.distill.weights}"]

@@ -130,6 +130,10 @@ class Task(pl.LightningModule):
         """Whether the one head is measured by mirror images too."""
         return self.parts[self.head_name].test_flip
 
+    @test_flip.setter
+    def test_flip(self, flip: bool) -> None:
+        self.parts[self.head_name].test_flip = flip
+
     def _called(self, kind: str, name: str) -> str:
         """What is logged of a head: "val", or "val_detection" where there are several."""
         return f"{kind}_{name}" if self.several else kind

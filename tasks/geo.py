@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from mbapps.batches import UNKNOWN, GeoBatch
 from mbapps.geo.cell_map import CellMap
+from mbapps.geo.cells import levels
 from mbapps.geo.counts import rows_of
 from mbapps.geo.distance import EARTH_KM
 from mbapps.geo.partition import cells_of
@@ -87,6 +89,8 @@ class GeoHead(nn.Module):
             raise ValueError(
                 f"task.coarse_only must be {' or '.join(COARSE_LEVELS)}, or null, got {coarse_only!r}"
             )
+        if coarse_only is not None:
+            check_coarse(class_names, coarse_only)
         self.class_names = tuple(class_names)
         self.image_size = image_size
         self.settings: dict[str, Any] = {
@@ -198,7 +202,24 @@ class GeoHead(nn.Module):
 
     def calibrate(self, metric: Any) -> None:
         """Fit temperature, radii and the weight of the neighbours to the answers that a metric has collected."""
-        self.settings["fitted"] = metric.fit(self.fitted, self.settings["coverage"]).to_json()
+        fitted = metric.fit(self.fitted, self.settings["coverage"])
+        index = self.locator.digest if self.locator else None
+        self.settings["fitted"] = replace(fitted, index=index).to_json()
+
+
+def check_coarse(class_names: Sequence[str], coarse_only: str) -> None:
+    """See that no cell is finer than a coarse-only head may have.
+
+    Raises:
+        ValueError: one is, or the names are no cells.
+    """
+    finest = COARSE_LEVELS[coarse_only]
+    found = max(int(levels(cells).max()) for cells in cells_of(class_names).values())
+    if found > finest:
+        raise ValueError(
+            f"coarse_only={coarse_only} allows no cell finer than level {finest}, and there are some of level {found}: "
+            "set task.coarse_only=, which the cells follow, and leave data.coarse_only and task.head.coarse_only alone"
+        )
 
 
 def smoothed(labels: Tensor, places: Tensor, centres: Tensor, km: float) -> Tensor:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,8 @@ from mbapps.search.gallery import Gallery
 
 MODEL = ModelId("model", "0" * 32)
 PARIS, LYON, SYDNEY = (48.857, 2.352), (45.764, 4.836), (-33.869, 151.209)
-FITTED = Fitted(weight=0.5, radius={"cells": 1.0, "neighbours": 2.0, "hybrid": 3.0})
+RADII = {"cells": 1.0, "neighbours": 2.0, "hybrid": 3.0}
+FITTED = Fitted(weight=0.5, radius=RADII)
 
 
 def world() -> CellMap:
@@ -71,10 +74,11 @@ def test_an_answer_is_the_same_alone_and_among_others() -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     places = list(zip(random.uniform(-60, 70, 300), random.uniform(-180, 180, 300), strict=True))
     locator = Locator(index(places, vectors))
+    fitted = replace(FITTED, index=locator.digest)
     shares = random.dirichlet([1, 1], 20)
-    together = locator.locate(world(), shares, vectors[:20], FITTED)
+    together = locator.locate(world(), shares, vectors[:20], fitted)
     for row in range(20):
-        (alone,) = locator.locate(world(), shares[row, None], vectors[row, None], FITTED)
+        (alone,) = locator.locate(world(), shares[row, None], vectors[row, None], fitted)
         assert alone.to_json() == together[row].to_json()
 
 
@@ -98,3 +102,20 @@ def test_galleries_that_are_no_geo_index() -> None:
         Locator(faces)
     with pytest.raises(ValueError, match="a coarse-only model gives no embeddings"):
         Locator(index([PARIS], axes(1))).locate(world(), np.array([[0.5, 0.5]]), None, FITTED)
+
+
+def test_another_geo_index_than_the_fitted_one_is_shown_and_not_believed() -> None:
+    gallery, other = index([PARIS, LYON, SYDNEY], axes(3)), index([PARIS, LYON], axes(2))
+    fitted = Fitted(weight=0.9, radius=RADII, index=Locator(gallery).digest)
+    shares, probe = np.array([[0.3, 0.7]]), axes(1)
+    (alone,) = Locator(None).locate(world(), shares, None, fitted)
+    (known,) = Locator(gallery).locate(world(), shares, probe, fitted)
+    (place,) = Locator(other).locate(world(), shares, probe, fitted)
+    assert (place.lat, place.lon, place.radius_km) == (alone.lat, alone.lon, alone.radius_km)
+    assert place.neighbours is not None
+    assert place.neighbours.ids[0] == "0.jpg"
+    assert place.others["neighbours"].radius_km is None
+    assert known.radius_km == pytest.approx(3 * known.spread_km)
+    assert Locator(gallery).fits(fitted)
+    assert not Locator(other).fits(fitted)
+    assert Locator(other, (0.5,)).fits(fitted)  # it is being fitted

@@ -183,7 +183,7 @@ def rows_of(cells: Cells, ids: Cells) -> Ints:
 
 
 def codes(users: ArrayLike, count: int | None = None) -> Ints:
-    """Number the users from 0.
+    """Number the users from 0; -1 is who is "", nobody knows who.
 
     Raises:
         ValueError: a photo has no user, or there are not `count` of them.
@@ -200,7 +200,9 @@ def codes(users: ArrayLike, count: int | None = None) -> Ints:
         )
     if count is not None and len(values) != count:
         raise ValueError(f"{len(values):,} users for {count:,} photos; each photo needs one")
-    return np.unique(values, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    known, numbers = np.unique(values, return_inverse=True)
+    numbers = numbers.reshape(-1).astype(np.int64)
+    return numbers - 1 if known.dtype.kind == "U" and len(known) and known[0] == "" else numbers
 
 
 def _units(latitudes: Floats, longitudes: Floats) -> Floats:
@@ -208,7 +210,7 @@ def _units(latitudes: Floats, longitudes: Floats) -> Floats:
 
 
 def _users(rows: Ints, users: Ints, count: int) -> Ints:
-    inside, many = rows >= 0, int(users.max(initial=0)) + 1
+    inside, many = (rows >= 0) & (users >= 0), int(users.max(initial=0)) + 1  # nobody knows who is no user
     pairs = np.unique(rows[inside] * many + users[inside])
     return np.bincount(pairs // many, minlength=count)
 

@@ -12,6 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
@@ -194,7 +195,9 @@ def _best(
     starts = first[0][:, None] - rows + len(along_lat) // 2
     tall = sliding_window_view(along_lat, size[0])[starts]  # [Q, M, size[0]]
     wide = sliding_window_view(along_lon, size[1])[(first[1][:, None] - columns) % width]  # [Q, M, size[1]]
-    density = np.matmul((tall * weights[..., None]).swapaxes(1, 2), wide)
+    tall = (tall * weights[..., None]).swapaxes(1, 2)
+    # by torch's threads, which a head has used just before: those of numpy's own BLAS would fight with them
+    density = torch.bmm(torch.from_numpy(tall), torch.from_numpy(wide)).numpy()
     beyond = first[0][:, None] + np.arange(size[0])  # rows; those past a pole are none
     density[(beyond < 0) | (beyond >= height)] = -1
     best = density.reshape(len(density), -1).argmax(axis=1)

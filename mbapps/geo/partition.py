@@ -36,7 +36,8 @@ class Rules:
         min_photos: a cell that ends with fewer is dropped, and its photos with it.
         min_level: larger cells are split, however few photos they have.
         max_level: the finest level, at most 30; such a cell stays, however full.
-        min_users: a cell whose photos come from fewer different users is dropped too; 0 asks for no users.
+        min_users: a cell whose photos come from fewer different users is dropped too; "" is nobody who is known, and 0
+            asks for no users.
 
     Raises:
         ValueError: no partition can follow these rules.

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from .distance import EARTH_KM, unit_vectors
 
+NEAR_KM = 100.0  # from a city, beyond which a place has another name, or lies at sea
 SMALLEST = (500, 1000, 5000, 15_000)  # inhabitants from which the tables of GeoNames name a place
 
 
@@ -23,13 +24,17 @@ class Names(NamedTuple):
     km: NDArray[np.float64]  # to the middle of the city
 
     def texts(self) -> list[str]:
-        """City and country of each, as people write them.
+        """City and country of each, as people write them, with the distance where that is more than NEAR_KM.
 
         A city that is the country, such as Singapore, is told once.
         """
-        return [
+        names = [
             f"{city}, {country}" if city != country and country else str(city)
             for city, country in zip(self.cities.tolist(), self.countries.tolist(), strict=True)
+        ]
+        return [
+            f"{km:,.0f} km from {name}" if km > NEAR_KM else name
+            for name, km in zip(names, self.km.tolist(), strict=True)
         ]
 
 

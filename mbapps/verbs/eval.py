@@ -125,8 +125,8 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     from mbapps.geo_verbs import attach_index, cell_sections, knows_places, left_out
 
     bundle = app.open_bundle(cfg)
-    attach_index(cfg, bundle)
     data = app.build_data(cfg, bundle, cfg.split)
+    attach_index(cfg, bundle, asked=data.truth(cfg.split))
     print_problems(data.problems())
     task = app.build_task(cfg, bundle.network)
     thresholds, chosen = _own_thresholds(bundle.head_facts, app.task_name(cfg)), OWN

@@ -40,7 +40,6 @@ def run(cfg: DictConfig) -> None:
             learner.inform(network.head(name))
             # a setting that does not fit the data is told before an epoch is spent
             app.build(learner.cfg.task.metric)(learner.data.truth("val"))
-            learner.cfg.task.metric and app.build(learner.cfg.task.metric)(learner.data.truth("val"))
         notes += learner.notes if len(learners) == 1 else [f"{name}: {note}" for note in learner.notes]
     try:
         if frozen:
@@ -94,11 +93,14 @@ def check(cfg: DictConfig) -> None:
 def prepare(cfg: DictConfig, folder: Path) -> dict[str, Learner]:
     """Open the data of each head, and find or train its teacher."""
     from mbapps import app
+    from mbapps.geo_index import check_settings
     from mbapps.heads_training import Learner
 
     learners: dict[str, Learner] = {}
     for name, view in app.heads(cfg).items():
         with app.of_head(cfg, name):
+            if "gallery_photos" in view.task:
+                check_settings(view)
             place = folder / "heads" / name if "heads" in cfg else folder
             learners[name] = Learner(name, view, place, app.build_data(view))
             learners[name].data.check_measurable()
@@ -136,9 +138,7 @@ def fit_frozen(cfg: DictConfig, learner: Learner, network: Network, notes: list[
 
     one, head = learner.cfg, network.head(learner.name)
     learner.folder.mkdir(parents=True, exist_ok=True)
-    taught = (
-        one.distill.teacher is not None
-    )  # by what it says of images, which are not all those of the labels
+    taught = one.distill.teacher is not None  # of images that need not be those of the labels
     one.task.freeze_body = bool(getattr(head, "POOLED", False)) and not taught
     one.task.update(freeze_bn=True, freeze_blocks=len(network.body.stages()), freeze_epochs=0)
     task = app.build_task(one, network.only([learner.name]))

@@ -9,9 +9,10 @@ from conftest import write_files
 from mbapps.batches import UNKNOWN
 from mbapps.data.geo import NO_CELL, GeoData
 from mbapps.geo.cells import cell_ids, contains, levels
-from mbapps.geo.counts import Photos
+from mbapps.geo.counts import Photos, count_table
 from mbapps.geo.partition import Rules, build_nested, build_partition, cells_of, class_names_of
 from mbapps.geo.partition_files import open_partitions, save_partitions
+from mbapps.geo.shapes import centres
 from mbapps.label_tables import GeoTable
 
 FINE = {"max_photos": 10, "min_photos": 1}
@@ -166,3 +167,33 @@ def test_one_cell_is_nothing_to_tell_apart(tmp_path: Path) -> None:
     files = {f"{row}.jpg": None for row in range(60)} | {"places.csv": f"IMG_ID,USER,LAT,LON\n{rows}"}
     with pytest.raises(ValueError, match="leave one cell: there is nothing to tell apart; lower data.cells"):
         GeoData(root=str(write_files(tmp_path, files)), cells={"max_photos": 100, "min_photos": 1}, **SIZE)
+
+
+def test_with_another_test_set_nothing_is_cut_off_for_one(tmp_path: Path) -> None:
+    rows = "".join(f"{row},u{row},{row % 80},{row}\n" for row in range(1, 121))
+    files = {f"{row}.jpg": None for row in range(1, 121)} | {"places.csv": f"IMG_ID,USER,LAT,LON\n{rows}"}
+    other = {"im2gps.csv": "IMG_ID,LAT,LON\nt,1,1\n", "t.jpg": None}
+    root, test = write_files(tmp_path / "root", files), write_files(tmp_path / "test", other)
+    data = GeoData(root=str(root), test=str(test), cells=FINE, **SIZE)
+    assert len(data.tables["train"]) + len(data.tables["val"]) == 120
+    assert len(data.tables["test"]) == 1
+
+
+def test_nobody_who_is_known_is_no_user(tmp_path: Path) -> None:
+    lat, lon = np.repeat([10.0, 20.0, 30.0], 4), np.zeros(12)
+    users = ["a", "a", "", "", "a", "b", "", "", "", "", "", ""]
+    part = build_partition(Photos(lat, lon, users), Rules(4, 1, min_users=2))
+    assert (len(part), part.photos.tolist(), part.users.tolist()) == (1, [4], [2])
+    table = count_table(lat, lon, users)
+    assert build_partition(table, Rules(4, 1, min_users=2)).cells.tolist() == part.cells.tolist()
+    with pytest.raises(ValueError, match="no cell is left: none has photos of min_users=1 users"):
+        build_partition(Photos(lat, lon, [""] * 12), Rules(4, 1, min_users=1))
+
+
+def test_coarse_cells_lie_where_their_squares_do(tiny_world: Path, tmp_path: Path) -> None:
+    cells = {"max_photos": 1, "min_photos": 1}
+    data = GeoData(root=str(tiny_world), cells=cells, coarse_only="country", **SIZE)
+    (part,) = data.partitions.values()
+    assert (part.centres == centres(part.cells)).all()
+    again = GeoData(root=str(tiny_world), partition=str(data.write(tmp_path)), coarse_only="country", **SIZE)
+    assert (next(iter(again.partitions.values())).centres == centres(part.cells)).all()

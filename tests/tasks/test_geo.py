@@ -132,7 +132,7 @@ def test_a_place_is_the_middle_of_the_likeliest_cell() -> None:
 
 def test_a_coarse_head_gives_no_embeddings() -> None:
     features = BODY(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
-    assert set(head(coarse_only="country")(features)) == {"logits"}
+    assert set(head(cells(3), coarse_only="country")(features)) == {"logits"}
 
 
 def test_a_teacher_of_the_same_cells() -> None:
@@ -164,3 +164,10 @@ def test_settings_that_cant_be(settings: dict, message: str) -> None:
         GeoHead(BODY, ["1"], **settings)
     with pytest.raises(ValueError, match="at least one cell"):
         GeoHead(BODY, [])
+
+
+def test_a_coarse_head_has_no_fine_cells() -> None:
+    with pytest.raises(
+        ValueError, match="coarse_only=country allows no cell finer than level 3, and there are .* 5"
+    ):
+        head(cells(5), coarse_only="country")

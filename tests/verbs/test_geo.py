@@ -19,6 +19,7 @@ from PIL import ExifTags, Image
 from mbapps.deploy.bundle import Bundle, describe, fingerprint, save_bundle
 from mbapps.embedding import Embedder
 from mbapps.geo import places
+from mbapps.geo.cells import from_tokens, parents, tokens
 from mbapps.images import read_image
 from mbapps.models.mobilenet import MobileNetV1, initialise
 from mbapps.models.network import Network
@@ -59,9 +60,14 @@ def save(folder: Path, kind: type[Any] = GeoHead, name: str = "geo", **settings:
     torch.manual_seed(1)
     body = MobileNetV1(alpha=0.25)
     initialise(body)
-    head = kind(body, CELLS, 64, **settings)
+    middles = np.array([[42.0, 12.5], [41.0, 14.0], [48.0, 8.0], [38.0, -80.0]])
+    cells = CELLS
+    if settings.get("coarse_only"):
+        large, rows = np.unique(parents(from_tokens(CELLS), 2), return_index=True)
+        cells, middles = tokens(large).tolist(), middles[rows]
+    head = kind(body, cells, 64, **settings)
     if kind is GeoHead:
-        head.place_cells(np.array([[42.0, 12.5], [41.0, 14.0], [48.0, 8.0], [38.0, -80.0]]))
+        head.place_cells(middles)
     network = Network(body, {name: head}).eval()
     return save_bundle(folder, network, describe(network, {}, lineage={"data": [], "weights": None}))
 
@@ -236,24 +242,40 @@ def test_a_probe_of_the_index_finds_itself(trained: Path, cli: Cli) -> None:
     assert (hits[0]["lat"], hits[0]["lon"]) == (facts["lat"], facts["lon"])
 
 
-def test_a_geo_index_of_mirrored_photos_is_asked_by_mirrored_probes(
-    trained: Path, photos: Path, cli: Cli, tmp_path: Path
-) -> None:
-    model, files = trained / "model", [photos / "trip/nowhere.jpg", photos / "rome.jpg"]
-    embedder = Embedder(model, Bundle.open(model), flip=True)
-    gallery = Gallery(256, embedder.model)
-    vectors = embedder.embed_images([read_image(file) for file in files])
-    gallery.add(vectors, ["b", "a"], {"lat": [10.0, 41.9], "lon": [20.0, 12.5], "place": ["", ""]})
-    gallery.save(tmp_path / "index")
-    (placed,) = read(
-        cli("search", f"gallery={tmp_path / 'index'}", f"source={photos / 'rome.jpg'}") / "search.json"
-    )["places"].values()
-    assert placed["error_km"] < 1
-    assert placed["neighbours"][0]["similarity"] == pytest.approx(1, abs=1e-4)
-    with pytest.raises(ValueError, match=r"flip=True\), which can't be compared with .*flip=False"):
-        cli("predict", f"model={model}", f"gallery={tmp_path / 'index'}", f"source={photos}")
+def test_a_geo_index_is_made_of_photos_as_they_are(trained: Path, photos: Path, cli: Cli) -> None:
+    model = trained / "model"
+    with pytest.raises(ValueError, match="flip=true is for faces; .*model is asked with photos as they are"):
+        Embedder(model, Bundle.open(model), flip=True)
     words = (f"model={model}", f"gallery={trained / 'geo_index'}", f"data.test={photos}", *WORDS)
     assert read(cli("eval", *words, "task.test_flip=true") / "results.json")["images"] == 1
+
+
+def test_photos_of_a_geo_index_are_not_measured_by_it(
+    trained: Path, photos: Path, cli: Cli, tmp_path: Path
+) -> None:
+    model = trained / "model"
+    gallery_of(model, [photos / "rome.jpg"], lat=[41.9], lon=[12.5], place=[""]).save(tmp_path / "own")
+    words = (f"model={model}", f"gallery={tmp_path / 'own'}", f"data.test={photos}", *WORDS)
+    for verb in ("eval", "calibrate"):
+        with pytest.raises(
+            ValueError, match=r"1 of the 1 photos to be measured are in the geo-index, .*rome.jpg"
+        ):
+            cli(verb, *words)
+
+
+def test_the_cells_answer_for_a_geo_index_that_was_not_fitted(
+    trained: Path, photos: Path, cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = trained / "model"
+    gallery_of(model, [photos / "rome.jpg"], lat=[41.9], lon=[12.5], place=[""]).save(tmp_path / "own")
+    alone, asked = (
+        answers(cli("predict", f"model={model}", f"source={photos}", *words))
+        for words in ((), (f"gallery={tmp_path / 'own'}",))
+    )
+    assert "is not the geo-index that the model was fitted with: its cells alone" in capsys.readouterr().out
+    for file, answer in asked.items():
+        assert answer.pop("neighbours")[0]["id"]
+        assert answer == alone[file]
 
 
 def test_eval_compares_methods_and_lists_what_is_left_out(
@@ -325,7 +347,7 @@ def test_too_few_photos_leave_a_model_as_it_was(trained: Path, cli: Cli, tmp_pat
         photo(tmp_path / f"own/{number}.jpg", ROME, seed=number)
     words = (f"model={model}", f"data.test={tmp_path / 'own'}", *WORDS)
     with pytest.raises(
-        ValueError, match="8 photos are too few to fit a radius that holds 90% of them: it takes 9 "
+        ValueError, match="no radius: 8 photos are too few to fit one that holds 90% of them: it takes 9 "
     ):
         cli("calibrate", *words)
     assert (model / "model.json").read_bytes() == facts
