@@ -64,6 +64,10 @@ class DataModule(pl.LightningDataModule, ABC):
     def names(self, split: str, rows: Sequence[int]) -> list[str]:
         """File names of some rows, for messages."""
 
+    def of(self, name: str) -> DataModule:
+        """Give the data of a head: they are one head's alone."""
+        return self
+
     def training_names(self, rows: Sequence[int]) -> list[str]:
         """File names of some rows of what training reads."""
         return self.names("train", rows) if self.lessons is None else self.lessons.names(rows)

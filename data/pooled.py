@@ -79,11 +79,15 @@ class PooledData(pl.LightningDataModule):
         self.pooled = pooled
         self.flip = flip
 
+    def of(self, name: str) -> PooledData:
+        """Give the data of a head: they are one head's alone."""
+        return self
+
     def truth(self, split: str) -> Any:
         return self.data.truth(split)
 
-    def names(self, split: str, rows: Sequence[int]) -> list[str]:
-        return self.data.names(split, rows)
+    def training_names(self, rows: Sequence[int]) -> list[str]:
+        return self.data.training_names(rows)
 
     def train_dataloader(self) -> DataLoader[Any]:
         return self._loader("train", self.flip, shuffle=True)

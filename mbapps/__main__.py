@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -33,7 +34,7 @@ def rewrite(argv: Sequence[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: `resume=` names no run folder, or `model=` no model folder.
-        ValueError: `task=` contradicts the model folder.
+        ValueError: `task=` or `heads=` contradicts the model folder, or `heads=` itself.
 
     >>> rewrite(["predict", "source=IMG (1).jpg"])
     ['verb=predict', "source='IMG (1).jpg'"]
@@ -48,9 +49,11 @@ def rewrite(argv: Sequence[str]) -> list[str]:
     if given.get("resume") and verb == "train":
         words = [*_stored(Path(given["resume"]).expanduser()), *words, f"out={given['resume']}"]
     sweep = bool(set(words) & set(SWEEP_FLAGS))
+    if given.get("heads"):
+        _check_names(given["heads"])
     if given.get("model") and given["model"] != "null":
         model = given["model"].split(",")[0] if sweep else given["model"]
-        words += _task_of(Path(model).expanduser(), given.get("task"))
+        words += _task_of(Path(model).expanduser(), given, verb)
     if sweep:  # the flag first: Hydra's parser takes no overrides on both sides of one
         return ["-m", *(word for word in words if word not in SWEEP_FLAGS)]
     words = [_quoted(word) for word in words]
@@ -78,7 +81,22 @@ def _stored(run: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("out=")]
 
 
-def _task_of(folder: Path, task: str | None) -> list[str]:
+def _names(value: str) -> list[str]:
+    """What a list such as "[detection, geo]" names."""
+    return [name.strip() for name in value.strip("[]").split(",") if name.strip()]
+
+
+def _check_names(heads: str) -> None:
+    names = _names(heads)
+    if not names:
+        raise ValueError(f"heads={heads} names no head; such as heads=[detection,geo]")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"heads={heads} names {twice} twice; each head has a name of its own")
+
+
+def _task_of(folder: Path, given: Mapping[str, str], verb: str) -> list[str]:
+    """Words that choose the task, and of several the heads, of a model folder."""
+    task, wanted_heads = given.get("task"), given.get("heads")
     path = folder / "model.json"
     if not path.is_file():
         raise FileNotFoundError(f"no model folder at model={folder}: it has no model.json")
@@ -86,12 +104,26 @@ def _task_of(folder: Path, task: str | None) -> list[str]:
         heads = list(json.loads(path.read_text(encoding="utf-8"))["heads"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no model description: {error!r}") from None
-    wanted = heads[0] if len(heads) == 1 else "multi"
-    if task and task != wanted:
+    if verb == "train":  # heads are added to those that it has
+        if task != "multi" and "experiment" not in given:
+            raise ValueError(
+                f"model={folder} is what task=multi mode=frozen adds heads to; to start from it give "
+                f"backbone.weights={folder}"
+            )
+        return []
+    if wanted_heads:
+        if missing := [name for name in _names(wanted_heads) if name not in heads]:
+            raise ValueError(
+                f"heads={wanted_heads}: model={folder} has no {' and no '.join(missing)} head, only {', '.join(heads)}"
+            )
+        return [] if task else ["task=multi"]
+    if task and task not in (*heads, "multi"):
         raise ValueError(
             f"task={task} contradicts model={folder}, which holds {', '.join(heads)}; leave task= out"
         )
-    return [] if task else [f"task={wanted}"]
+    chosen = task or (heads[0] if len(heads) == 1 else "multi")
+    words = [] if task else [f"task={chosen}"]
+    return [*words, f"heads=[{','.join(heads)}]"] if chosen == "multi" else words
 
 
 def _unquote(value: str) -> str:
@@ -103,7 +135,7 @@ def _unquote(value: str) -> str:
 
 def _quoted(word: str) -> str:
     key, equals, value = word.partition("=")
-    name = key.lstrip("+")
+    name = re.sub(r"^heads\.[^.]+\.", "", key.lstrip("+"))  # a head's data have the keys of all data
     if not equals or value in ("", "null", "???") or value[0] in "'\"":
         return word
     if name in LIST_KEYS and value[0] == "[" and value[-1] == "]":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .deploy.bundle import Bundle
     from .models.network import Network
     from .tasks.base import Task
+    from .tasks.multi import Part
 
 FITTING = (
     "monitor",
@@ -37,6 +39,7 @@ FITTING = (
     "freeze_bn",
     "test_flip",
 )
+MULTI = ("heads", "mode", "norm", "draw", "steps_per_epoch")  # keys of several heads, which one does not have
 
 
 def build(config: DictConfig | Mapping[str, Any], **arguments: Any) -> Any:
@@ -56,9 +59,43 @@ def seed(cfg: DictConfig) -> None:
     seed_everything(cfg.seed, verbose=False)
 
 
-def task_name() -> str:
-    """Which conf/task was chosen: the name of the head."""
-    return str(HydraConfig.get().runtime.choices["task"])
+def task_name(cfg: DictConfig) -> str:
+    """Which conf/task was chosen, the name of the head; of one of several heads its own."""
+    return str(cfg.get("head") or HydraConfig.get().runtime.choices["task"])
+
+
+def chosen(cfg: DictConfig) -> list[str]:
+    """Names that heads= has; an experiment may have settings for others too."""
+    return [name for name, head in cfg.heads.items() if "_target_" in head.get("data", {})]
+
+
+def heads(cfg: DictConfig) -> dict[str, DictConfig]:
+    """Give each head's name and configuration, as if it had been chosen alone; of one head this is `cfg`."""
+    if "heads" not in cfg:
+        return {task_name(cfg): cfg}
+    whole: Any = OmegaConf.to_container(cfg)
+    for key in MULTI:
+        whole.pop(key, None)
+    own: dict[str, Any] = {
+        name: OmegaConf.to_container(cfg.heads[name], resolve=True) for name in chosen(cfg)
+    }
+    return {
+        name: OmegaConf.create(
+            {**whole, **{key: one[key] for key in ("task", "data", "distill")}, "head": name}
+        )
+        for name, one in own.items()
+    }
+
+
+@contextmanager
+def of_head(cfg: DictConfig, name: str) -> Iterator[None]:
+    """Put the head's name before errors that are one of several heads' own."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        if "heads" not in cfg:
+            raise
+        raise type(error)(f"heads.{name}: {error}") from error
 
 
 def is_first_process() -> bool:
@@ -121,7 +158,7 @@ def build_data(cfg: DictConfig, bundle: Bundle | None = None, split: str | None 
 
 
 def build_task(cfg: DictConfig, network: Network) -> Task:
-    """Wrap a network for training or measuring."""
+    """Wrap a network of the configured heads, one or several, for training or measuring."""
     import torch
 
     from .tasks.base import Task
@@ -129,7 +166,22 @@ def build_task(cfg: DictConfig, network: Network) -> Task:
     network.to(memory_format=torch.channels_last)
     if cfg.trainer.compile:
         network.compile()
-    return Task(network, build(cfg.task.metric), **{key: cfg.task[key] for key in FITTING})
+    settings = {key: cfg.task[key] for key in FITTING if key in cfg.task}
+    if "heads" not in cfg:
+        return Task(network, build(cfg.task.metric), **settings)
+    return Task(network, build_parts(cfg), **settings)
+
+
+def build_parts(cfg: DictConfig) -> dict[str, Part]:
+    """What each of several heads is learned and measured by."""
+    from .tasks.multi import Part
+
+    return {
+        name: Part(
+            build(one.task.metric), one.task.monitor, one.task.test_flip, one.weight, one.floor, one.alone
+        ).check(name)
+        for name, one in ((name, cfg.heads[name]) for name in chosen(cfg))
+    }  # type: ignore[misc]
 
 
 def head_class(cfg: DictConfig) -> type:
@@ -142,7 +194,7 @@ def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer
     from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, RichProgressBar
 
     from .memory import keep_freed_memory
-    from .tasks.base import AtomicCheckpoints, Checkpoints
+    from .tasks.checkpoints import AtomicCheckpoints, Checkpoints
 
     _quiet()
     keep_freed_memory()
@@ -170,6 +222,9 @@ def build_trainer(cfg: DictConfig, folder: Path, *, fitting: bool) -> pl.Trainer
         loggers = [_build_logger(name, logger, folder) for name, logger in cfg.logger.items()]
     else:
         settings |= {"max_epochs": None, "max_time": None}
+    many = settings["devices"] not in ("auto", 1, "1")
+    if "heads" in cfg and (settings["strategy"] == "ddp" or (settings["strategy"] == "auto" and many)):
+        settings["strategy"] = "ddp_find_unused_parameters_true"  # the heads that a step has no images of
     return build(
         settings,
         default_root_dir=str(folder), callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpoints()],
@@ -198,9 +253,17 @@ def _build_logger(name: Any, logger: DictConfig, folder: Path) -> Any:
         ) from error
 
 
-def open_bundle(cfg: DictConfig, model: str | Path | None = None) -> Bundle:
-    """Open the model folder that the user named, or `model`, on the device of cfg.device, if the verb has one."""
+def open_bundle(cfg: DictConfig, model: str | Path | None = None, head: str | None = None) -> Bundle:
+    """Open the model folder that the user named, or `model`, on the device of cfg.device, if the verb has one.
+
+    Of several heads in it those are opened that heads= names, or the one of task=, or `head`.
+    """
     from .deploy.bundle import Bundle, pick_device
+    from .models.folder import read_facts
 
     device = pick_device(cfg.device) if "device" in cfg else "cpu"
-    return Bundle.open(model or cfg.model, device=device, trust=cfg.trust)
+    folder = Path(model or cfg.model)
+    wanted = None
+    if len(read_facts(folder)["heads"]) > 1:
+        wanted = [head] if head else chosen(cfg) if "heads" in cfg else [task_name(cfg)]
+    return Bundle.open(folder, device=device, trust=cfg.trust, heads=wanted)

@@ -101,10 +101,15 @@ def _opening(model: Mapping[str, Any], heads: Mapping[str, Mapping[str, Any]]) -
         )
     params, macs = (format_value(key, model.get(key)) for key in ("params", "macs"))
     count = "a head" if len(heads) == 1 else f"{len(heads)} heads"
+    passes = ""
+    if "passes" in model:
+        norms = ", each head with norms of its own in it" if model.get("norm") == "per_task" else ""
+        times = "once" if model["passes"] == 1 else f"{model['passes']} times"
+        passes = f" An image runs through the body {times} for all heads{norms}."
     return (
         f"# {title}: {_text(names)}\n\n"
         f"{kind} with {count} for {_text(names)}: {params} parameters, {macs} "
-        f"mult-adds. Written by mbapps {_text(model.get('version', 'unknown'))}; `model.json` says the same "
+        f"mult-adds.{passes} Written by mbapps {_text(model.get('version', 'unknown'))}; `model.json` says the same "
         "to programs."
     )
 

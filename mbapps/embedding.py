@@ -40,23 +40,23 @@ class Embedder:
             raise ValueError(f"face_crop must lie in (0, 1], got {face_crop}")
         if not isinstance(flip, bool):
             raise ValueError(f"flip must be true or false, got {flip}")
-        heads = bundle.facts["heads"]
+        heads = list(bundle.network.heads)
         names = [name for name in heads if getattr(bundle.network.head(name), "EMBEDS", False)]
         if len(names) != 1:
             raise ValueError(
                 f"a gallery needs a model with embeddings, such as task=face_embed and task=geo train; {folder} holds "
-                f"{', '.join(heads)}"
+                f"{', '.join(heads)}{', of which one is to be named by task=' if names else ''}"
             )
         self.bundle, self.name, self.flip = bundle, names[0], flip
         self.places = hasattr(bundle.network.head(self.name), "attach")  # it can ask a geo-index
-        self.facts: dict[str, Any] = heads[self.name]
+        self.facts: dict[str, Any] = bundle.facts["heads"][self.name]
         settings = self.facts["settings"]
         if settings.get("coarse_only") is not None:
             raise ValueError(
                 f"{folder} was trained with task.coarse_only={settings['coarse_only']}: it gives no embeddings, "
                 "since a gallery of photos with their places would reveal more than it may"
             )
-        view: dict[str, Any] = {}
+        view: dict[str, Any] = {"head": self.name} if len(bundle.facts["heads"]) > 1 else {}
         if "central_crop" in settings:
             if flip:
                 raise ValueError(f"flip=true is for faces; {folder} is asked with photos as they are")

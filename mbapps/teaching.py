@@ -35,7 +35,7 @@ def teach(cfg: DictConfig, folder: Path, data: DataModule) -> tuple[Lessons, lis
     """
     from .tasks.lessons import Lessons
 
-    task = app.task_name()
+    task = app.task_name(cfg)
     if not hasattr(app.head_class(cfg), "distill_loss"):
         raise ValueError(
             f"distill.teacher={cfg.distill.teacher}: task={task} has nothing that a teacher could teach"

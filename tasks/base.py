@@ -3,47 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
-from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor, nn
 
-from mbapps.files import replacing
 from mbapps.models.network import Network
 from mbapps.predictions import Prediction
 
-from .lessons import Lessons
-
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": torch.optim.AdamW,
-    "sgd": lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True),
-    # TF Object Detection's RMSprop for SSD; its epsilon of 1.0 makes it close to plain momentum
-    "rmsprop": lambda groups, lr: torch.optim.RMSprop(groups, lr=lr, alpha=0.9, momentum=0.9, eps=1.0),
-}
-
-
-class Metric(Protocol):
-    """What the task of a head is measured by, fed image by image."""
-
-    rows: list[Any]  # picklable, one entry per image: gathered across processes
-
-    def update(self, rows: Sequence[int], predictions: Sequence[Any]) -> None: ...
-
-    def compute(self) -> dict[str, float]: ...
+from .multi import Metric, Part, mean_relative
+from .optimising import OPTIMIZERS, WarmedUpEma, parameter_groups, warmup_cosine
 
 
 class Task(pl.LightningModule):
-    """Trains and measures a network of one body and one head.
+    """Trains and measures a network of one body and one head, or several.
+
+    A batch is that of the one head, or {name: batch} of those that a step draws; numbers of several heads have the
+    name of theirs before them.
 
     Args:
-        network: the body and its head.
-        metric: makes a metric of a split's truth.
+        network: the body and its heads.
+        metric: makes a metric of a split's truth; of several heads, the `Part` of each by its name.
         monitor: the validation number that picks the best epoch, the highest, or with a minus before it the lowest.
+            Of several heads "relative": see `mean_relative`.
         optimizer: "adamw", "sgd" or "rmsprop".
         lr: peak learning rate, > 0, for the batch size it was chosen with.
         weight_decay: on all weights but depthwise filters, norms and biases.
@@ -51,11 +36,12 @@ class Task(pl.LightningModule):
         final_lr: share of the peak rate, in [0, 1], that the rate falls to along half a cosine; 1 keeps it constant.
         ema_decay: of the weights' moving average that is validated and shipped; 0 switches it off.
         body_lr: share of lr that the body learns with, in (0, 1]; a pretrained body under a new head takes less.
-        freeze_epochs: epochs at the start in which only the head learns.
+        freeze_epochs: epochs at the start in which only the heads learn.
         freeze_blocks: stages of the body (stem first) that do not learn, 0-14.
-        freeze_body: only the head learns, on features that are computed once; for heads on pooled features.
+        freeze_body: only the head learns, on features that are computed once; for one head, on pooled features.
         freeze_bn: keep the body's batch norm statistics as loaded.
-        test_flip: measure by the mean over each image and its mirror image, for twice the time.
+        test_flip: measure by the mean over each image and its mirror image, for twice the time; of several heads their
+            parts say it.
 
     Source: MobileNets (2017), section 3.2: little or no weight decay on the depthwise filters.
     """
@@ -63,7 +49,7 @@ class Task(pl.LightningModule):
     def __init__(
         self,
         network: Network,
-        metric: Callable[[Any], Metric],
+        metric: Callable[[Any], Metric] | Mapping[str, Part],
         *,
         monitor: str,
         optimizer: str = "adamw",
@@ -96,13 +82,18 @@ class Task(pl.LightningModule):
         if not 0 <= freeze_blocks <= len(stages):
             raise ValueError(f"task.freeze_blocks must be 0 to {len(stages)}, got {freeze_blocks}")
         self.network = network
-        (self.head_name,) = network.heads
-        if freeze_body and not getattr(self.head, "POOLED", False):
-            raise ValueError(
-                f"task.freeze_body=true is for heads on pooled features, which are computed once; the {self.head_name} "
-                f"head sees whole maps: set task.freeze_blocks={len(stages)}"
-            )
-        self.make_metric = metric
+        self.several = isinstance(metric, Mapping)  # named as several, though it may be one
+        self.parts = (
+            dict(metric)
+            if isinstance(metric, Mapping)
+            else {self.head_name: Part(metric, monitor, test_flip)}
+        )
+        for name in self.parts if freeze_body else ():
+            if len(self.parts) > 1 or not getattr(network.head(name), "POOLED", False):
+                raise ValueError(
+                    f"task.freeze_body=true is for heads on pooled features, which are computed once; the {name} "
+                    f"head sees whole maps: set task.freeze_blocks={len(stages)}"
+                )
         self.monitor = monitor
         self.optimizer_name = optimizer
         self.lr = lr
@@ -117,21 +108,38 @@ class Task(pl.LightningModule):
             network.body.normalize, *stages[: len(stages) if freeze_body else freeze_blocks]
         ]  # fmt: skip
         self.freeze_bn = freeze_bn
-        self.test_flip = test_flip
         for stage in self.frozen:
             stage.requires_grad_(False)
-        self.metrics: dict[str, Metric] = {}  # by split: what was found
-        self.numbers: dict[str, dict[str, float]] = {}  # by split: what it was worth
+        self.metrics: dict[str, Metric] = {}  # by split, of several heads as `_called` has it: what was found
+        self.numbers: dict[str, dict[str, float]] = {}  # by the same: what it was worth
         self.images_seen = 0
-        self.lessons: Lessons | None = None  # what a teacher is emulated by, in place of the labels
+
+    @property
+    def head_name(self) -> str:
+        """The name of the one head."""
+        (name,) = self.network.heads
+        return name
 
     @property
     def head(self) -> Any:
         """The one head, a part of `network`."""
         return self.network.head(self.head_name)
 
-    def forward(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
-        return self.network(images)
+    @property
+    def test_flip(self) -> bool:
+        """Whether the one head is measured by mirror images too."""
+        return self.parts[self.head_name].test_flip
+
+    @test_flip.setter
+    def test_flip(self, flip: bool) -> None:
+        self.parts[self.head_name].test_flip = flip
+
+    def _called(self, kind: str, name: str) -> str:
+        """What is logged of a head: "val", or "val_detection" where there are several."""
+        return f"{kind}_{name}" if self.several else kind
+
+    def forward(self, images: Tensor, names: Sequence[str] | None = None) -> dict[str, dict[str, Tensor]]:
+        return self.network(images, names)
 
     def train(self, mode: bool = True) -> Task:
         super().train(mode)
@@ -152,37 +160,43 @@ class Task(pl.LightningModule):
         self.train()  # norms of a body that rests keep their statistics
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
-        if not len(batch.images):  # none could be read: what counts the broken ones has had its say
-            return None
-        outputs = self._training_outputs(batch.images)
-        losses = (
-            self.lessons.loss(self.head, outputs, batch) if self.lessons else self.head.loss(outputs, batch)
-        )
+        batches = batch if isinstance(batch, dict) else {self.head_name: batch}
+        # of a batch none may be readable: what counts the broken ones has had its say
+        losses = [self._learn(name, one) for name, one in batches.items() if len(one.images)]
+        return torch.stack(losses).sum() if losses else None
+
+    def _learn(self, name: str, batch: Any) -> Tensor:
+        """Loss of one head, by its weight."""
+        part, head = self.parts[name], self.network.head(name)
+        outputs = self._training_outputs(batch.images, name)
+        losses = part.lessons.loss(head, outputs, batch) if part.lessons else head.loss(outputs, batch)
         if not torch.isfinite(losses["loss"]):
-            names = self.trainer.datamodule.training_names(batch.rows.tolist())  # type: ignore[attr-defined]
+            data = self.trainer.datamodule.of(name)  # type: ignore[attr-defined]
+            whose = f" of the {name} head" if self.several else ""
             raise FloatingPointError(
-                f"the loss is {losses['loss'].item()} in epoch {self.current_epoch}, step {self.global_step}; "
-                f"images of that batch: {', '.join(names)}; lower task.lr, or look at these images' boxes"
+                f"the loss{whose} is {losses['loss'].item()} in epoch {self.current_epoch}, step {self.global_step}; "
+                f"images of that batch: {', '.join(data.training_names(batch.rows.tolist()))}; lower task.lr, or look "
+                "at these images' boxes"
             )
         self.images_seen += len(batch.images) * self.trainer.world_size
         self.log_dict(
-            {f"train_{name}": value for name, value in losses.items()},
+            {f"{self._called('train', name)}_{key}": value for key, value in losses.items()},
             prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.images),
         )  # fmt: skip
-        return losses["loss"]
+        return part.weight * losses["loss"]
 
-    def _training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+    def _training_outputs(self, images: Tensor, name: str) -> dict[str, Tensor]:
         if self.body_rests and self.trainer.world_size == 1:  # several processes wait for all gradients
             with torch.no_grad():
-                features = self.network.body(images)
-            return self.head(features)
-        return self(images)[self.head_name]
+                features = self.network.features(images, name)
+            return self.network.head(name)(features)  # type: ignore[no-any-return]
+        return self(images, [name])[name]
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._measure(batch, "val")
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._measure(batch, "val", dataloader_idx)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._measure(batch, "test")
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._measure(batch, "test", dataloader_idx)
 
     def on_validation_epoch_start(self) -> None:
         self._start("val")
@@ -196,26 +210,39 @@ class Task(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._finish("test")
 
-    def predictions(self, batch: Any) -> list[Prediction]:
-        """Decoded answers for one batch, in the original images' pixels."""
-        outputs = self.network.answer(batch.images, self.head_name, flip=self.test_flip)
-        return self.head.decode(outputs, batch.sizes)
+    def predictions(self, batch: Any, name: str) -> list[Prediction]:
+        """Decoded answers of one head for one batch, in the original images' pixels."""
+        outputs = self.network.answer(batch.images, name, flip=self.parts[name].test_flip)
+        return self.network.head(name).decode(outputs, batch.sizes)  # type: ignore[no-any-return]
 
     def _start(self, split: str) -> None:
-        self.metrics[split] = self.make_metric(self.trainer.datamodule.truth(split))  # type: ignore[attr-defined]
+        for name, part in self.parts.items():
+            truth = self.trainer.datamodule.of(name).truth(split)  # type: ignore[attr-defined]
+            self.metrics[self._called(split, name)] = part.metric(truth)
 
-    def _measure(self, batch: Any, split: str) -> None:
+    def _measure(self, batch: Any, split: str, head: int) -> None:
         if len(batch.images):  # a batch of which every image was broken has none
-            self.metrics[split].update(batch.rows.tolist(), self.predictions(batch))
+            name = list(self.parts)[head]
+            metric = self.metrics[self._called(split, name)]
+            metric.update(batch.rows.tolist(), self.predictions(batch, name))
 
     def _finish(self, split: str) -> None:
-        metric = self.metrics[split]
-        if self.trainer.world_size > 1:
-            parts: list[list[Any]] = [[] for _ in range(self.trainer.world_size)]
-            torch.distributed.all_gather_object(parts, metric.rows)
-            metric.rows = list({row[0]: row for part in parts for row in part}.values())  # some came twice
-        self.numbers[split] = numbers = metric.compute()
-        self.log_dict({f"{split}_{name}": value for name, value in numbers.items()}, rank_zero_only=False)
+        found = {}
+        for name in self.parts:
+            called = self._called(split, name)
+            metric = self.metrics[called]
+            if self.trainer.world_size > 1:
+                parts: list[list[Any]] = [[] for _ in range(self.trainer.world_size)]
+                torch.distributed.all_gather_object(parts, metric.rows)
+                metric.rows = list(
+                    {row[0]: row for part in parts for row in part}.values()
+                )  # some came twice
+            self.numbers[called] = found[name] = metric.compute()
+            self.log_dict(
+                {f"{called}_{key}": value for key, value in found[name].items()}, rank_zero_only=False
+            )
+        if self.several:
+            self.log(f"{split}_relative", mean_relative(self.parts, found), rank_zero_only=False)
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.network, self.weight_decay, self.lr, self.body_lr)
@@ -239,93 +266,3 @@ class Task(pl.LightningModule):
         if not self.ema_decay:
             return []
         return [WeightAveraging(multi_avg_fn=WarmedUpEma(self.ema_decay))]
-
-
-def warmup_cosine(warmup: int, total: int, final: float = 0.01, start: int = 0) -> Callable[[int], float]:
-    """Share of the peak rate at a step: 0 before `start`, a line up, then half a cosine down to `final`.
-
-    >>> schedule = warmup_cosine(warmup=10, total=100)
-    >>> [round(schedule(step), 3) for step in (0, 9, 10, 55, 100)]
-    [0.1, 1.0, 1.0, 0.505, 0.01]
-    """
-
-    def share(step: int) -> float:
-        if step < start:
-            return 0.0
-        if step < start + warmup:
-            return (step - start + 1) / warmup
-        progress = min(1.0, (step - start - warmup) / max(1, total - start - warmup))
-        return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
-
-    return share
-
-
-class WarmedUpEma:
-    """Moving average whose decay rises from 0 to `decay`, so that the first epochs are not the initial weights."""
-
-    def __init__(self, decay: float):
-        self.decay = decay
-
-    @torch.no_grad()
-    def __call__(self, averages: Any, current: Any, num_averaged: Any) -> None:
-        done = int(num_averaged)
-        decay = min(self.decay, (1 + done) / (10 + done))
-        if torch.is_floating_point(averages[0]):
-            torch._foreach_lerp_(averages, current, 1 - decay)
-        else:  # counters of batch norms
-            torch._foreach_copy_(averages, current)
-
-
-def parameter_groups(
-    network: Network, weight_decay: float, lr: float, body_lr: float = 1.0
-) -> list[dict[str, Any]]:
-    """Trainable parameters by how they learn: those of the body at a share of the rate, and with decay or without.
-
-    Depthwise filters, norms and biases have no weight decay. Each group says by "body" whose it is.
-    """
-    groups: dict[tuple[str, bool], dict[str, Any]] = {
-        (part, decayed): {
-            "params": [], "weight_decay": weight_decay if decayed else 0.0, "lr": rate, "body": part == "body",
-            "name": part if decayed else f"{part}_no_decay",
-        }
-        for part, rate in (("body", lr * body_lr), ("heads", lr))
-        for decayed in (True, False)
-    }  # fmt: skip
-    for part in ("body", "heads"):
-        for module in getattr(network, part).modules():
-            depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
-            for name, parameter in module.named_parameters(recurse=False):
-                if parameter.requires_grad:
-                    decayed = parameter.ndim > 1 and name == "weight" and not depthwise
-                    groups[part, decayed]["params"].append(parameter)
-    return [group for group in groups.values() if group["params"]]
-
-
-class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints by rename: a full disk or a kill leaves the last one whole."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        try:
-            with replacing(path) as temporary:
-                super().save_checkpoint(checkpoint, temporary, storage_options)
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"could not save {path}: {error.strerror or error}; the checkpoint before it is whole: "
-                f"make room and go on with resume={Path(path).parent.parent}",
-            ) from error
-
-
-class Checkpoints(ModelCheckpoint):
-    """Lightning's, made to survive that the run folder was moved: paths are kept by name, not by place."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        folder = Path(str(self.dirpath))
-        moved = dict(state_dict, dirpath=self.dirpath)
-        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            if moved.get(key):
-                moved[key] = str(folder / Path(moved[key]).name)
-        moved["best_k_models"] = {
-            str(folder / Path(path).name): score for path, score in moved["best_k_models"].items()
-        }
-        super().load_state_dict(moved)

@@ -69,6 +69,7 @@ class FaceEmbedHead(nn.Module):
     OPEN_SET = True  # the people it will be asked about are not those it learned from
     TAUGHT = "embeddings"  # the output that a teacher is asked for
     EMBEDS = True  # galleries can be made with it
+    SCORED = False  # an embedding has no score
 
     def __init__(
         self,

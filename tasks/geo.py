@@ -52,6 +52,7 @@ class GeoHead(nn.Module):
     CLASS_LAYERS = ("linear.", "centres")
     POOLED = True
     EMBEDS = True
+    SCORED = False  # it always answers with a place
 
     def __init__(
         self,

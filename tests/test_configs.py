@@ -42,7 +42,10 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-@pytest.mark.parametrize("task", options("task"))
+ALONE = [task for task in options("task") if task != "multi"]
+
+
+@pytest.mark.parametrize("task", ALONE)
 def test_each_task_composes(task: str) -> None:
     cfg = compose(f"task={task}")
     assert cfg.data.image_size == cfg.task.image_size
@@ -103,7 +106,7 @@ def test_every_file_is_short() -> None:
         assert len(path.read_text().splitlines()) <= 30, path
 
 
-@pytest.mark.parametrize("task", options("task"))
+@pytest.mark.parametrize("task", ALONE)
 def test_head_settings_are_the_arguments_of_the_head(task: str) -> None:
     """No key of conf/task/*.yaml is dead: each is an argument of its head or of the Task."""
     from mbapps.app import FITTING
@@ -117,14 +120,14 @@ def test_head_settings_are_the_arguments_of_the_head(task: str) -> None:
     assert set(cfg) == {*FITTING, "head", "metric", "image_size", "max_epochs", *own}
 
 
-@pytest.mark.parametrize("task", options("data"))
+@pytest.mark.parametrize("task", ALONE)
 def test_data_settings_are_the_arguments_of_the_data(task: str) -> None:
     cfg = compose(f"task={task}").data
     assert set(cfg) - {"_target_"} == set(arguments(cfg)) - {"class_names", "split"}
     assert set(cfg.augment) == set(inspect.signature(TRANSFORMS[task]).parameters) - {"size"}
 
 
-@pytest.mark.parametrize("task", options("task"))
+@pytest.mark.parametrize("task", ALONE)
 def test_python_defaults_are_those_of_the_yaml(task: str) -> None:
     """Two places name each default; they must not part."""
     from mbapps.tasks.base import Task
@@ -141,6 +144,57 @@ def test_python_defaults_are_those_of_the_yaml(task: str) -> None:
         for name, parameter in parameters.items():
             if name in values and name not in own:
                 assert parameter.default == values[name], f"{task}: {name}"
+
+
+def test_each_task_may_be_one_of_several_heads() -> None:
+    cfg = compose("task=multi")
+    assert list(cfg.heads) == ["detection", "fine_grained", "face_attr", "geo", "face_embed"]
+    assert set(cfg.heads) == set(ALONE) == set(options("heads"))
+
+
+@pytest.mark.parametrize("task", ALONE)
+def test_a_head_has_the_settings_of_its_task(task: str) -> None:
+    """Both its own and those that all heads share come through, and data follow the task they lie beside."""
+    from mbapps import app
+
+    alone = compose(f"task={task}")
+    cfg = compose("task=multi", f"heads=[{task}]", f"heads.{task}.task.image_size=64", "task.lr=0.5")
+    head = cfg.heads[task]
+    assert set(head.task) == set(alone.task)
+    assert set(head.data) == set(alone.data)
+    assert (head.data.image_size, head.task.lr, head.distill.max_epochs) == (64, 0.5, cfg.task.max_epochs)
+    assert set(app.FITTING) - {"freeze_body", "test_flip"} == set(cfg.task) - {"max_epochs"}
+    (view,) = app.heads(cfg).values()
+    assert (view.task.lr, view.data.image_size, view.head) == (0.5, 64, task)
+    assert not set(view) & set(app.MULTI)
+
+
+def test_an_experiment_of_several_heads_trains_some_of_them() -> None:
+    from mbapps import app
+
+    cfg = compose("experiment=five", "heads=[geo,face_attr]")
+    assert app.chosen(cfg) == list(app.heads(cfg)) == list(app.build_parts(cfg)) == ["geo", "face_attr"]
+    assert cfg.heads.face_attr.data.augment.erase == 0.3
+
+
+def test_keys_of_a_head_are_named_from_its_name_on() -> None:
+    cfg = compose(
+        "task=multi",
+        "heads=[geo,face_embed]",
+        "heads.geo.data.root=IMG (1)",
+        "heads.face_embed.task.head.dim=8",
+    )
+    assert list(cfg.heads) == ["geo", "face_embed"]
+    assert cfg.heads.geo.data.root == "IMG (1)"
+    assert cfg.heads.face_embed.task.head.dim == 8
+
+
+def test_the_heads_share_the_fitting_of_the_task() -> None:
+    """The defaults of task=multi are those of detection, for what both have."""
+    cfg, detection = compose("task=multi").task, compose("task=detection").task
+    assert {key: detection[key] for key in cfg if key not in ("monitor",)} == {
+        key: cfg[key] for key in cfg if key not in ("monitor",)
+    }
 
 
 def arguments(config: DictConfig) -> Mapping[str, inspect.Parameter]:

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 from conftest import QUICK
+from several import NARROW, words
 
 from mbapps.data.synthetic import write_detection
+from mbapps.data.synthetic_faces import write_faces
 from mbapps.data.synthetic_landscapes import write_landscapes
+from mbapps.data.synthetic_textures import write_textures
 from mbapps.search.gallery import Gallery
 
 
@@ -73,3 +76,29 @@ def test_two_processes_place_photos(tmp_path: Path) -> None:
     trained, alone = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("train", "one"))
     for name in ("median_error_km", "coverage", "share_within_2500_km"):
         assert trained[f"method_{name}/cells"] == pytest.approx(alone[name], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("draw", ["each", "one"])
+def test_two_processes_train_several_heads(tmp_path: Path, draw: str) -> None:
+    """Each image is counted once for its own head, and both processes end with the same model."""
+    roots = {
+        "fine_grained": write_textures(tmp_path / "textures", train=33, val=17, test=17),
+        "face_attr": write_faces(tmp_path / "faces", train=31, val=23, test=23),
+    }
+    mine = [word for word in words(roots) if not word.startswith("heads=[")]
+    two = [
+        *words(roots),
+        NARROW,
+        "trainer.devices=2",
+        "trainer.strategy=ddp",
+        f"draw={draw}",
+        "norm=per_task",
+    ]
+    folder = tmp_path / "train"
+    run("train", *two, f"out={folder}", cwd=tmp_path)
+    run("eval", f"model={folder / 'model'}", *mine[1:], f"out={tmp_path / 'one'}", cwd=tmp_path)
+    trained, alone = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("train", "one"))
+    assert alone["images"] == 40
+    for name in ("fine_grained_top1", "fine_grained_nll", "face_attr_mean_AP"):
+        assert trained[name] == pytest.approx(alone[name], abs=1e-6)

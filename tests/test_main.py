@@ -68,7 +68,42 @@ def test_model_chooses_the_task(tmp_path: Path) -> None:
     assert rewrite(["eval", f"model={folder}"]) == ["verb=eval", f"model='{folder}'", "task=detection"]
     assert rewrite(["eval", f"model='{folder}'", "task=detection"])[-1] == "task=detection"
     several = model_folder(tmp_path / "several", "detection", "geo")
-    assert rewrite(["eval", f"model={several}"])[-1] == "task=multi"
+    assert rewrite(["eval", f"model={several}"])[-2:] == ["task=multi", "heads=[detection,geo]"]
+    assert rewrite(["eval", f"model={several}", "heads=[geo]"])[-2:] == ["heads=[geo]", "task=multi"]
+    assert rewrite(["eval", f"model={several}", "task=geo"])[-1] == "task=geo"
+    assert rewrite(["train", "task=multi", "mode=frozen", f"model={folder}"])[-1] == f"model='{folder}'"
+
+
+def test_a_head_that_the_model_lacks(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "m", "detection", "geo")
+    with pytest.raises(
+        ValueError, match=r"heads=\[geo,face_attr\]: model=.* has no face_attr head, only detection, geo"
+    ):
+        rewrite(["predict", f"model={folder}", "heads=[geo,face_attr]"])
+
+
+def test_one_head_does_not_start_from_a_model(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "m", "detection")
+    with pytest.raises(
+        ValueError, match=r"is what task=multi mode=frozen adds heads to; .*give backbone\.weights="
+    ):
+        rewrite(["train", "task=geo", f"model={folder}"])
+
+
+def test_two_heads_of_one_name() -> None:
+    with pytest.raises(
+        ValueError, match=r"heads=\[geo, geo\] names geo twice; each head has a name of its own"
+    ):
+        rewrite(["train", "task=multi", "heads=[geo, geo]"])
+
+
+def test_no_head_at_all() -> None:
+    with pytest.raises(ValueError, match=r"heads=\[\] names no head; such as heads=\[detection,geo\]"):
+        rewrite(["train", "task=multi", "heads=[]"])
+
+
+def test_paths_of_a_head_are_quoted() -> None:
+    assert rewrite(["heads.geo.data.root=IMG (1)"]) == ["heads.geo.data.root='IMG (1)'"]
 
 
 def test_a_contradicting_task(tmp_path: Path) -> None:

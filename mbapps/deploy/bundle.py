@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from mbapps.models.folder import CARD, FACTS, FORMAT, WEIGHTS, read_facts, read_
 from mbapps.models.network import Network
 from mbapps.models.teachers import body_of
 from mbapps.predictions import Prediction, class_thresholds
+from mbapps.together import Together
+
+from .passes import passes, view_of
 
 # The only classes that a model folder can name without the user's trust, and where they are.
 HEAD_CLASSES = {
@@ -40,7 +43,7 @@ DEVICES = ("cpu", "cuda", "mps", "xpu")
 class Bundle:
     """An opened model folder.
 
-    network: body and heads, in evaluation mode, on `device`.
+    network: body and heads, all of them or those that were asked for, in evaluation mode, on `device`.
     facts: the content of model.json.
     """
 
@@ -49,27 +52,44 @@ class Bundle:
     device: str = "cpu"
 
     @classmethod
-    def open(cls, folder: str | Path, *, device: str = "cpu", trust: str | None = None) -> Bundle:
+    def open(
+        cls, folder: str | Path, *, device: str = "cpu", trust: str | None = None, heads: Sequence[str] | None = None
+    ) -> Bundle:  # fmt: skip
         """Open a model folder; see `mbapps.load`."""
         folder = Path(folder)
         facts = read_facts(folder)
         tensors = read_tensors(folder / WEIGHTS)
         try:
             body = body_of(facts["body"])
-            heads = {
+            built = {
                 name: head_class(head["class"], trust)(
                     body, head["class_names"], head["image_size"], **head["settings"]
                 )
                 for name, head in facts["heads"].items()
             }
-            network = Network(body, heads)
+            network = Network(body, built, facts.get("norm", "shared"))
             network.load_state_dict(tensors)
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise ValueError(
                 f"{folder} is damaged: {FACTS} and {WEIGHTS} do not belong together: {error}"
             ) from error
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(network.eval(), facts, device)
+        return cls(network.eval(), facts, device).only(built if heads is None else heads)
+
+    def only(self, heads: Iterable[str]) -> Bundle:
+        """Give the same model with some of its heads; `facts` stay whole.
+
+        Raises:
+            ValueError: it has no head of that name.
+        """
+        names = list(heads)
+        if missing := [name for name in names if name not in self.network.heads]:
+            raise ValueError(
+                f"the model has no {' and no '.join(missing)} head, only {', '.join(self.network.heads)}"
+            )
+        if names == list(self.network.heads):
+            return self
+        return replace(self, network=self.network.only(names))
 
     @property
     def head_name(self) -> str:
@@ -78,10 +98,12 @@ class Bundle:
         Raises:
             ValueError: there are several.
         """
-        names = list(self.facts["heads"])
+        names = list(self.network.heads)
         if len(names) != 1:
-            raise ValueError(f"this model has {len(names)} heads, {', '.join(names)}; this needs exactly one")
-        return str(names[0])
+            raise ValueError(
+                f"this model has {len(names)} heads, {', '.join(names)}; this needs exactly one: name it by task="
+            )
+        return names[0]
 
     @property
     def head_facts(self) -> dict[str, Any]:
@@ -119,8 +141,7 @@ class Bundle:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
-        head = self.head_facts
-        thresholds = class_thresholds(score_thresh, head["class_names"], head.get("thresholds"))
+        thresholds = self.thresholds(score_thresh)
         many = [images] if isinstance(images, (str, Path, np.ndarray)) else list(images)
         results: list[Prediction] = []
         for start in range(0, len(many), batch_size):
@@ -129,23 +150,59 @@ class Bundle:
             )
         return results
 
+    def thresholds(
+        self, score_thresh: float | Sequence[float] | Mapping[str, Any] | None = None
+    ) -> dict[str, list[float] | None]:
+        """Least scores of each head's classes, or None where nobody set any.
+
+        Args:
+            score_thresh: as in `predict`.
+
+        Raises:
+            ValueError: as `class_thresholds`, or a head has no scores to be compared.
+        """
+        heads = list(self.network.heads)
+        wanted: dict[str, Any] = dict.fromkeys(heads, score_thresh)
+        if len(heads) > 1 and isinstance(score_thresh, Mapping):
+            if unknown := sorted(set(score_thresh) - set(heads)):
+                raise ValueError(
+                    f"score_thresh of several heads goes by head, such as {{{heads[0]}: 0.5}}; there is no head "
+                    f"{', '.join(unknown)}, only {', '.join(heads)}"
+                )
+            wanted = {name: score_thresh.get(name) for name in heads}
+        found = {}
+        for name in heads:
+            facts = self.facts["heads"][name]
+            scored = getattr(self.network.head(name), "SCORED", True)
+            own = facts.get("thresholds")
+            if wanted[name] is not None and not scored:
+                if len(heads) == 1 or isinstance(score_thresh, Mapping):
+                    raise ValueError(
+                        f"score_thresh is for boxes; the {name} head answers with its best classes, so leave it out"
+                    )
+                wanted[name] = None
+            found[name] = class_thresholds(wanted[name], facts["class_names"], own) if scored else None
+        return found
+
     @torch.inference_mode()
     def _predict_batch(
-        self, images: Sequence[UInt8Image], thresholds: Sequence[float] | None
+        self, images: Sequence[UInt8Image], thresholds: Mapping[str, Sequence[float] | None]
     ) -> list[Prediction]:
-        head = self.head_facts
-        size, crop = head["image_size"], head["settings"].get("central_crop", head.get("face_crop", 1.0))
-        pixels = stack_views([central_view(image, size, crop) for image in images])
-        sizes = torch.tensor([image.shape[:2] for image in images])
-        outputs = self.network(pixels.to(self.device))[self.head_name]
-        answers: list[Any] = self.network.head(self.head_name).decode(outputs, sizes.to(self.device))
-        if thresholds is None:
-            return answers
-        if not hasattr(answers[0], "above"):
-            raise ValueError(
-                f"score_thresh is for boxes; the {self.head_name} head answers with its best classes, so leave it out"
-            )
-        return [answer.above(thresholds) for answer in answers]
+        sizes = torch.tensor([image.shape[:2] for image in images]).to(self.device)
+        answers: dict[str, list[Any]] = {}
+        for names in passes(self.facts, list(self.network.heads)):
+            size, crop = view_of(self.facts["heads"][names[0]])
+            pixels = stack_views([central_view(image, size, crop) for image in images])
+            outputs = self.network(pixels.to(self.device), names)
+            for name in names:
+                answers[name] = self.network.head(name).decode(outputs[name], sizes)
+                least = thresholds[name]
+                if least is not None:
+                    answers[name] = [answer.above(least) for answer in answers[name]]
+        if len(answers) == 1:
+            return next(iter(answers.values()))
+        rows = zip(*(answers[name] for name in self.network.heads), strict=True)
+        return [Together(dict(zip(self.network.heads, row, strict=True))) for row in rows]
 
 
 def stack_views(views: Sequence[UInt8Image]) -> torch.Tensor:
@@ -198,8 +255,7 @@ def describe(network: Network, heads: Mapping[str, Mapping[str, Any]], **facts: 
     from mbapps.models.complexity import count
 
     names = list(network.heads)
-    complexity = count(network, network.head(names[0]).image_size)
-    return {
+    described = {
         "format": FORMAT,
         "version": __version__,
         "body": network.body.settings,
@@ -215,8 +271,16 @@ def describe(network: Network, heads: Mapping[str, Mapping[str, Any]], **facts: 
             }
             for name in names
         },
-        "params": complexity.params,
-        "macs": complexity.macs,
+    }
+    if len(names) > 1:
+        described["norm"] = network.norm
+    groups = passes(described, names)
+    if len(names) > 1:
+        described["passes"] = len(groups)
+    return {
+        **described,
+        "params": sum(parameter.numel() for parameter in network.parameters()),
+        "macs": sum(count(network.only(group), network.head(group[0]).image_size).macs for group in groups),
         **facts,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ def is_folded(network: Network) -> bool:
 
 
 @torch.no_grad()
-def unfold_norms(network: Network, batches: Iterable[Tensor]) -> None:
+def unfold_norms(network: Network, batches: Iterable[Tensor | tuple[Tensor, Sequence[str]]]) -> None:
     """Give folded norms the statistics of what they see, without changing what the network computes.
 
     A folded norm has mean 0 and variance 1, whatever comes in. Trained as it is, it would subtract the mean and
@@ -32,7 +32,8 @@ def unfold_norms(network: Network, batches: Iterable[Tensor]) -> None:
 
     Args:
         network: in whatever mode; left in that mode.
-        batches: uint8 images [B, 3, S, S], at least one in all, like those to be trained on.
+        batches: uint8 images [B, 3, S, S], at least one in all, like those to be trained on; with the names of the
+            heads that see them, where these do not see the same.
 
     Raises:
         ValueError: there is no image.
@@ -50,9 +51,10 @@ def unfold_norms(network: Network, batches: Iterable[Tensor]) -> None:
     hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
     device = next(network.parameters()).device
     network.eval()
-    for images in batches:
+    for batch in batches:
+        images, names = batch if isinstance(batch, tuple) else (batch, None)
         if len(images):
-            network(images.to(device))
+            network(images.to(device), names)
     for hook in hooks:
         hook.remove()
     network.train(training)

@@ -143,6 +143,11 @@ def _read_folder(folder: Path) -> Weights:
         raise ValueError(
             f"{folder} holds {facts['body']['architecture']}, which is no MobileNet V1; it can be distill.teacher="
         )
+    if facts.get("norm", "shared") != "shared":
+        raise ValueError(
+            f"{folder} was trained with norm={facts['norm']}: its body has other norms for each of its heads, and is "
+            "the start of no other; train it with norm=shared"
+        )
     tensors = read_tensors(folder / WEIGHTS)
 
     def below(prefix: str) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ def run(cfg: DictConfig) -> None:
     from mbapps.geo_index import fit_anew, fitted_numbers
     from mbapps.report import print_table, run_context, write_results
 
-    task_name = app.task_name()
+    task_name = app.task_name(cfg)
     split = cfg.split or ("test" if task_name in ("face_embed", "geo") and cfg.data.test else "val")
     if split not in ("val", "test"):
         raise ValueError(f"split must be val or test, got {cfg.split!r}")

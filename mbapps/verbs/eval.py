@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mbapps.measuring import (
     OWN,
     measure,
+    named,
     number_sections,
+    of_head,
     other_views,
     print_methods,
     print_problems,
@@ -45,28 +47,47 @@ def run(cfg: DictConfig) -> None:
     from mbapps.report import print_table, run_context, write_report, write_results
 
     started = time.perf_counter()
-    check(cfg, app.task_name())
+    views = app.heads(cfg)
+    several = "heads" in cfg
+    if several and cfg.predictions:
+        raise ValueError("predictions= are those of one head: name it by task=")
+    if (
+        several
+        and cfg.gallery is not None
+        and not any("gallery_photos" in view.task for view in views.values())
+    ):
+        raise ValueError(f"gallery= is for geo heads, which are none of {', '.join(views)}: leave it out")
+    for name, view in views.items():
+        with app.of_head(cfg, name):
+            check(view, name)
+        if several and "gallery_photos" not in view.task:
+            view.gallery = None
     folder = app.run_folder(cfg)
-    scored = score_file(cfg) if cfg.predictions else score_model(cfg, folder)
-    if scored is None:  # another process tells
-        return
-    images, seconds = len(scored.metric.rows), time.perf_counter() - started
-    numbers = {
-        **scored.numbers, "images": images, "seconds": seconds, "images_per_second": images / seconds,
-    }  # fmt: skip
-    results = write_results(folder, numbers, {**run_context(), **scored.context})
-    sections = [
-        *number_sections(numbers),
-        *task_sections(
-            scored.metric, numbers, scored.data, cfg.split, scored.thresholds, chosen=scored.chosen
-        ),
-        *scored.sections,
-    ]
-    title = f"{app.task_name()}: evaluation"
-    report = write_report(folder / "report.html", title, sections, subtitle=scored.subtitle)
-    paths = [*scored.paths, results, report]
-    print_methods(scored.metric, numbers)
-    print_table(f"eval {app.task_name()}", without_classes(numbers), paths=paths)
+    found: dict[str, Scored] = {}
+    for name, view in views.items():
+        with app.of_head(cfg, name):
+            scored = score_file(view) if cfg.predictions else score_model(view, folder)
+        if scored is None:  # another process tells
+            return
+        found[name] = scored
+    images, seconds = sum(len(one.metric.rows) for one in found.values()), time.perf_counter() - started
+    numbers: dict[str, Any] = {}
+    for name, one in found.items():
+        numbers |= named(name, one.numbers) if several else one.numbers
+    numbers |= {"images": images, "seconds": seconds, "images_per_second": images / seconds}
+    (first, *_) = found.values()
+    context = {name: one.context for name, one in found.items()} if several else first.context
+    results = write_results(folder, numbers, {**run_context(), **context})
+    sections = list(number_sections(numbers))
+    for name, one in found.items():
+        parts = task_sections(one.metric, one.numbers, one.data, cfg.split, one.thresholds, chosen=one.chosen)
+        parts += one.sections
+        sections += of_head(name, parts) if several else parts
+        print_methods(one.metric, one.numbers)
+    title, subtitle = ", ".join(found), "; ".join(one.subtitle for one in found.values())
+    report = write_report(folder / "report.html", f"{title}: evaluation", sections, subtitle=subtitle)
+    paths = [*(path for one in found.values() for path in one.paths), results, report]
+    print_table(f"eval {title}", without_classes(numbers), paths=paths)
 
 
 def check(cfg: DictConfig, task: str) -> None:
@@ -108,7 +129,7 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     attach_index(cfg, bundle, asked=data.truth(cfg.split))
     print_problems(data.problems())
     task = app.build_task(cfg, bundle.network)
-    thresholds, chosen = _own_thresholds(bundle.head_facts, app.task_name()), OWN
+    thresholds, chosen = _own_thresholds(bundle.head_facts, app.task_name(cfg)), OWN
     calibration = bundle.head_facts.get("calibration") or {}
     if calibration.get("fingerprint") == data.lineage()["fingerprint"]:
         chosen = f"{OWN}, chosen on these very images"
@@ -123,7 +144,7 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     print_problems({"image not read": list(data.broken)} if data.broken else {})
     paths = []
     if cfg.save_predictions:
-        paths.append(_save_answers(folder, app.task_name(), metric))
+        paths.append(_save_answers(folder, app.task_name(cfg), metric))
     subtitle = f"{cfg.model} on the {cfg.split} split of {data.root}"
     context = {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)}
     numbers = task.numbers[cfg.split]
@@ -181,7 +202,7 @@ def score_file(cfg: DictConfig) -> Scored:
     """Score a file of answers against the truth as it is written; boxes need neither torch nor a picture."""
     from mbapps import app
 
-    if app.task_name() == "face_embed":
+    if app.task_name(cfg) == "face_embed":
         return score_embeddings(cfg)
     from mbapps.metrics.results import read_results
     from mbapps.truth import open_truth

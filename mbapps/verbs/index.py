@@ -169,7 +169,7 @@ def open_embedder(cfg: DictConfig, gallery: Gallery | None) -> Embedder:
     crop, flip = cfg.get("face_crop"), cfg.get("flip")
     return Embedder(
         model,
-        app.open_bundle(cfg, model),
+        app.open_bundle(cfg, model, head=known.get("head")),
         face_crop=known.get("face_crop") if crop is None else crop,
         flip=known.get("flip", False) if flip is None else flip,
     )

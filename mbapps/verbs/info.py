@@ -9,6 +9,8 @@ from mbapps.report import print_columns, print_table, run_context, write_results
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from mbapps.models.network import Network
+
 # What the paper prints: task, classes, alpha, image size -> mult-adds and parameters in millions, and the table.
 PAPER = {
     ("detection", 90, 1.0, 300): (1200, 6.8, "Table 13"),
@@ -47,6 +49,8 @@ ERRATA = {  # what the paper prints and cannot be
 def run(cfg: DictConfig) -> None:
     """Print the layer table, write results.json. It reads no data: `data.num_classes=` says how many classes."""
     from mbapps import app
+    from mbapps.deploy.bundle import describe
+    from mbapps.deploy.passes import passes
     from mbapps.models.complexity import count
     from mbapps.starting import build_network
 
@@ -54,33 +58,59 @@ def run(cfg: DictConfig) -> None:
     if cfg.model:
         network = app.open_bundle(cfg).network
     else:
-        open_set = getattr(app.head_class(cfg), "OPEN_SET", False)
-        num_classes = 0 if open_set else cfg.data.num_classes
-        if num_classes is None:
-            raise ValueError("info needs data.num_classes=, or a model folder by model=")
-        if num_classes < 1 and not open_set:
-            raise ValueError(f"data.num_classes must be >= 1, got {num_classes}")
-        network, _ = build_network(cfg, [f"class {index}" for index in range(num_classes)])
-    (name,) = network.heads
-    head = network.head(name)
-    complexity = count(network, head.image_size)
-    numbers = {"params": complexity.params, "macs": complexity.macs}
-    if hasattr(head, "anchors"):
-        numbers["anchors"] = len(head.anchors)
-    if cfg.layers:
+        classes = {}
+        for name, view in app.heads(cfg).items():
+            with app.of_head(cfg, name):
+                classes[name] = [f"class {index}" for index in range(num_classes(view))]
+        network, _ = build_network(cfg, classes)
+    facts = describe(network, {})
+    numbers = {"params": facts["params"], "macs": facts["macs"]}
+    numbers |= {"passes": facts["passes"]} if "passes" in facts else {}
+    for names in passes(facts, list(network.heads)) if cfg.layers else ():
+        size = network.head(names[0]).image_size
         print_columns(
-            f"{name}, image size {head.image_size}",
+            f"{', '.join(names)}, image size {size}",
             ("layer", "kind", "output", "parameters", "mult-adds"),
             [
                 (row.name, row.kind, "x".join(map(str, row.shape)), f"{row.params:,}", f"{row.macs:,}")
-                for row in complexity.layers
+                for row in count(network.only(names), size).layers
             ],
         )
+    for name in network.heads:
+        if hasattr(network.head(name), "anchors"):
+            numbers["anchors"] = len(network.head(name).anchors)
     shown: dict[str, object] = dict(numbers)
+    if len(network.heads) == 1:
+        shown |= _beside_the_paper(network)
+    path = write_results(folder, numbers, run_context())
+    print_table("info", shown, paths=[path])
+
+
+def num_classes(cfg: DictConfig) -> int:
+    """How many classes a head that is counted without data has.
+
+    Raises:
+        ValueError: nobody tells, or it has none.
+    """
+    from mbapps import app
+
+    if getattr(app.head_class(cfg), "OPEN_SET", False):
+        return 0
+    count = cfg.data.num_classes
+    if count is None:
+        raise ValueError("info needs data.num_classes=, or a model folder by model=")
+    if count < 1:
+        raise ValueError(f"data.num_classes must be >= 1, got {count}")
+    return int(count)
+
+
+def _beside_the_paper(network: Network) -> dict[str, str]:
+    """What the paper prints of such a network, if it does."""
+    (name,) = network.heads
+    head = network.head(name)
     row = name, len(head.class_names), getattr(network.body, "alpha", 0.0), head.image_size
     paper = PAPER.get(row)
     if paper and network.body.settings["separable"] and not network.body.settings["shallow"]:
         macs, params, table = paper
-        shown[f"the paper's {table}"] = f"{params} M parameters, {macs} M mult-adds{ERRATA.get(row, '')}"
-    path = write_results(folder, numbers, run_context())
-    print_table("info", shown, paths=[path])
+        return {f"the paper's {table}": f"{params} M parameters, {macs} M mult-adds{ERRATA.get(row, '')}"}
+    return {}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mbapps.report import print_table, run_context, write_results
+from mbapps.together import Together, change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from mbapps.video import Frame, Video
 
 SHOWN_BROKEN = 10  # reasons printed; all stand in predictions.json
+OF_FACES = ("face_attr", "face_embed")
+WHOLE = "{} answer for whole images, as if each were one cropped face"
 
 
 @dataclass
@@ -33,13 +36,14 @@ class Job:
     """What the steps of one run share: how to answer, and what was answered so far."""
 
     bundle: Bundle
-    thresholds: Sequence[float] | None  # [K]
+    thresholds: Any  # as Bundle.predict takes them
     batch_size: int
     frame_step: int
     out: JsonWriter  # predictions.json
     progress: Progress
     stop: Event  # set by Ctrl-C: the batch at hand is the last
     places: Teller | None = None  # says more of answers that are places
+    placing: str = ""  # the head that gives them
     images: int = 0
     videos: int = 0
     frames: int = 0
@@ -50,9 +54,10 @@ class Job:
         """Give the prediction of each image, and its plain form."""
         made: Any = self.bundle.predict(pixels, score_thresh=self.thresholds, batch_size=self.batch_size)
         if self.places:
-            made = self.places.named(made)
+            made = change(made, self.placing, self.places.named)
+        self.found += sum(len(one) for one in made if isinstance(one, Together))
         answers = [(prediction, prediction.to_json()) for prediction in made]
-        self.found += sum(len(plain) for _, plain in answers)
+        self.found += sum(len(plain) for _, plain in answers if isinstance(plain, list))
         return answers
 
     def complain(self, file: Path, reason: str) -> None:
@@ -71,8 +76,8 @@ def run(cfg: DictConfig) -> None:
 
     from mbapps import app
     from mbapps.answers import CocoResults, drawn_names, json_file, number_images
-    from mbapps.geo_verbs import Teller, attach_index
-    from mbapps.predictions import class_thresholds
+    from mbapps.deploy.passes import passes
+    from mbapps.geo_verbs import Teller, attach_index, placing
     from mbapps.sources import find_sources, stop_at_interrupt
 
     folder = app.run_folder(cfg)
@@ -81,11 +86,11 @@ def run(cfg: DictConfig) -> None:
             raise ValueError(f"{key} must be a whole number >= 1, got {cfg[key]}")
     images, videos = find_sources(cfg.source)
     bundle = app.open_bundle(cfg)
-    attach_index(cfg, bundle)
+    geo = placing(bundle)
+    attach_index(cfg, geo)
     wanted = cfg.score_thresh
     wanted = OmegaConf.to_container(wanted) if OmegaConf.is_config(wanted) else wanted
-    head = bundle.head_facts
-    thresholds = class_thresholds(wanted, head["class_names"], head.get("thresholds"))  # type: ignore[arg-type]
+    bundle.thresholds(wanted)  # type: ignore[arg-type]  # what does not fit is told before anything is written
     image_ids, origin = number_images(images)
     source, started = Path(cfg.source), time.perf_counter()
     pictures: dict[Path, Path] = {}
@@ -103,10 +108,18 @@ def run(cfg: DictConfig) -> None:
         stop_at_interrupt() as stop,
         Progress() as progress,
     ):
-        places = Teller.of(bundle, maps)
-        job = Job(bundle, thresholds, cfg.batch_size, cfg.frame_step, out, progress, stop, places)
+        heads = list(bundle.network.heads)
+        places = None if len(geo.network.heads) > 1 else Teller.of(geo, maps)
+        named = geo.head_name if places else ""
+        job = Job(bundle, wanted, cfg.batch_size, cfg.frame_step, out, progress, stop, places, named)
         out.item(str(cfg.model), "model")
-        out.item(bundle.head_name, "task")
+        out.item(heads[0] if len(heads) == 1 else "multi", "task")
+        whole = [name for name in heads if name in OF_FACES] if len(heads) > 1 else []
+        if len(heads) > 1:
+            out.item(heads, "heads")
+            out.item(len(passes(bundle.facts, heads)), "passes")
+        if whole:
+            out.item(WHOLE.format(" and ".join(whole)), "note")
         with out.nest("{}", "image_ids"):
             for file, number in image_ids.items():
                 out.item(number, file)
@@ -124,6 +137,7 @@ def run(cfg: DictConfig) -> None:
             )
     notes = list(job.broken.values())[:SHOWN_BROKEN]
     notes += places.notes[:SHOWN_BROKEN] if places else []
+    notes += [WHOLE.format(" and ".join(whole))] if whole else []
     if coco.written:
         notes.append(f"image ids of coco_results.json: {origin}")
         notes += ["coco_results.json holds the images; frames of videos have no image id"] * bool(videos)
@@ -143,10 +157,13 @@ def predict_images(job: Job, files: Sequence[Path], coco: CocoResults, drawn: di
         readable = [(file, image) for file, image in batch if not isinstance(image, BrokenImageError)]
         answers = job.answer([image for _, image in readable])
         for (file, image), (prediction, plain) in zip(readable, answers, strict=True):
+            parts: Any = prediction.answers if isinstance(prediction, Together) else {job.placing: prediction}
             if job.places:
-                plain[0] |= job.places.tell(file, image, prediction)
+                told = plain[job.placing] if isinstance(plain, dict) else plain
+                told[0] |= job.places.tell(file, image, parts[job.placing])
             job.out.item(plain, str(file))
-            coco.add(str(file), prediction)
+            for part in parts.values():
+                coco.add(str(file), part)
             if file in drawn:
                 write_image(drawn[file], prediction.draw(image))
         job.images += len(readable)
@@ -171,12 +188,18 @@ def predict_video(job: Job, file: Path, drawn: Path | None) -> None:
     first = next(batches, None)
     if first is not None:  # else the file leaves no trace but its problem
         job.videos += 1
-        _predict_frames(job, video, chain([first], batches), drawn)
+        height, width = video.height, video.width
+        if drawn and len(job.bundle.network.heads) > 1:  # their picture is larger than the frame
+            image = first[0].image
+            height, width = job.bundle.predict(image)[0].draw(image).shape[:2]
+        _predict_frames(job, video, chain([first], batches), drawn, (height, width))
     if video.problem:
         job.complain(file, video.problem)
 
 
-def _predict_frames(job: Job, video: Video, batches: Iterable[list[Frame]], drawn: Path | None) -> None:
+def _predict_frames(
+    job: Job, video: Video, batches: Iterable[list[Frame]], drawn: Path | None, size: tuple[int, int]
+) -> None:
     from mbapps.video import write_video
 
     total = None if video.count is None else math.ceil(video.count / job.frame_step)
@@ -189,9 +212,7 @@ def _predict_frames(job: Job, video: Video, batches: Iterable[list[Frame]], draw
         write = None
         if drawn:
             try:
-                write = files.enter_context(
-                    write_video(drawn, video.fps / job.frame_step, video.height, video.width)
-                )
+                write = files.enter_context(write_video(drawn, video.fps / job.frame_step, *size))
             except OSError as error:  # the answers are worth having without the picture
                 job.complain(video.path, str(error))
         files.enter_context(job.out.nest("[]", "frames"))
@@ -213,7 +234,9 @@ def category_ids(bundle: Bundle) -> Sequence[int]:
     Raises:
         ValueError: model.json has another count of them than of classes.
     """
-    names, known = bundle.head_facts["class_names"], bundle.head_facts.get("category_ids")
+    heads = [bundle.facts["heads"][name] for name in bundle.network.heads]
+    head = next((one for one in heads if one.get("category_ids")), heads[0])
+    names, known = head["class_names"], head.get("category_ids")
     if known is None:
         return range(1, len(names) + 1)
     if len(known) != len(names):

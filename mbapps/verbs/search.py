@@ -99,8 +99,9 @@ def own_threshold(embedder: Embedder) -> tuple[float | None, str]:
     if threshold is None:
         return None, "no threshold is known: mbapps calibrate chooses the similarity of one person's faces"
     learned = {"face_crop": float(embedder.facts.get("face_crop", 1.0)), "flip": False}
-    if learned != dict(embedder.model.view):
-        seen = ", ".join(f"{key}={value}" for key, value in embedder.model.view.items())
+    view = {key: value for key, value in embedder.model.view.items() if key != "head"}
+    if learned != view:
+        seen = ", ".join(f"{key}={value}" for key, value in view.items())
         return (
             None,
             f"the model's threshold is not for the view of this gallery ({seen}): nothing is marked by it",

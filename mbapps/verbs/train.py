@@ -2,102 +2,175 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mbapps.measuring import (
-    measure,
-    number_sections,
-    print_methods,
-    print_problems,
-    task_sections,
-    without_classes,
-)
+from mbapps.measuring import print_problems
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-NORM_IMAGES = 256  # training images that folded batch norms are measured on
-PREVIEWS = 8  # augmented training samples shown in the report
+    from mbapps.heads_training import Fit, Learner
+    from mbapps.models.network import Network
+
+NORM_IMAGES = 256  # training images of each head that folded batch norms are measured on
+MODES = ("joint", "frozen")
+OWN = ("monitor", "test_flip")  # of what the Task takes, each head's own in mode=joint too
 
 
 def run(cfg: DictConfig) -> None:
     """Train as configured; the best epoch on validation is tested once and shipped."""
-    from mbapps import app, frozen
+    from mbapps import app
     from mbapps.starting import build_network
+    from mbapps.training_report import write_training
 
     started = time.perf_counter()
+    check(cfg)
     folder = app.run_folder(cfg)
     app.seed(cfg)
-    if "gallery_photos" in cfg.task:
-        from mbapps.geo_index import check_settings
+    learners = prepare(cfg, folder)
+    network, notes = build_network(cfg, {name: one.data.class_names for name, one in learners.items()})
+    frozen = cfg.get("mode") == "frozen"
+    notes += [] if frozen else _unfold(network, learners)
+    for name, learner in learners.items():
+        with app.of_head(cfg, name):
+            learner.inform(network.head(name))
+            # a setting that does not fit the data is told before an epoch is spent
+            app.build(learner.cfg.task.metric)(learner.data.truth("val"))
+        notes += learner.notes if len(learners) == 1 else [f"{name}: {note}" for note in learner.notes]
+    try:
+        if frozen:
+            fits = {name: fit_frozen(cfg, one, network, notes) for name, one in learners.items()}
+        else:
+            fits = dict.fromkeys(learners, fit_all(cfg, folder, learners, network, notes))
+        network.strip()
+        for name in sorted(
+            learners, key=lambda name: "gallery_photos" in learners[name].cfg.task
+        ):  # they come last
+            fitted = fits[name].task
+            alone = fitted if "heads" not in cfg else app.build_task(learners[name].cfg, network.only([name]))
+            learners[name].conclude(alone, folder, network)
+    except (KeyboardInterrupt, SystemExit):  # Lightning answers Ctrl-C by an exit
+        _interrupted(folder)
+    if next(iter(fits.values())).trainer.is_global_zero:
+        write_training(cfg, folder, network, learners, fits, started)
 
-        check_settings(cfg)
-    data = app.build_data(cfg)
-    data.check_measurable()
-    lessons, lesson_notes = None, list[str]()
-    if cfg.distill.teacher is not None:
-        from mbapps.teaching import teach
 
-        try:
-            lessons, lesson_notes = teach(cfg, folder, data)
-        except (KeyboardInterrupt, SystemExit):
-            _interrupted(folder)
-        app.seed(cfg)  # the student is the same whether its teacher was trained now or before
-    elif unused := [key for key in ("weights", "images") if cfg.distill[key] is not None]:
-        raise ValueError(
-            f"distill.{unused[0]}={cfg.distill[unused[0]]} needs a teacher: give distill.teacher="
-        )
-    network, notes = build_network(cfg, data.class_names)
-    head = network.head(app.task_name())
-    notes += [*_unfold(network, data), *lesson_notes, *data.inform(head)]
-    if lessons and hasattr(head, "learn_from"):
-        from mbapps.teaching import first_answers
+def check(cfg: DictConfig) -> None:
+    """Look at what is asked of several heads before anything is read.
 
-        notes.append(head.learn_from(first_answers(data, lessons), labels=lessons.label_weight > 0))
+    Raises:
+        FileNotFoundError, ValueError: a setting is none of those that there are, or does not go with another or with
+            the model folder; see `check_base`.
+    """
+    from mbapps.app import FITTING, chosen
+    from mbapps.models.network import NORMS
+    from mbapps.starting import check_base
+
+    if "heads" not in cfg:
+        return
+    for key, known in (("mode", MODES), ("norm", NORMS)):
+        if cfg[key] not in known:
+            raise ValueError(f"{key} must be one of {list(known)}, got {cfg[key]!r}")
+    if cfg.mode == "frozen" and cfg.norm == "per_task":
+        raise ValueError("norm=per_task is for mode=joint: in mode=frozen the body's norms stay as they are")
+    if cfg.model is not None:
+        check_base(cfg)
+    shared = {key: cfg.task.get(key, False) for key in (*FITTING, "max_epochs") if key not in OWN}
+    for name in chosen(cfg) if cfg.mode == "joint" else ():
+        for key, value in shared.items():
+            own = cfg.heads[name].task[key]
+            if own != value:
+                raise ValueError(
+                    f"heads.{name}.task.{key}={own}, but mode=joint trains all heads with one "
+                    f"task.{key}={value}; mode=frozen trains each by itself"
+                )
+
+
+def prepare(cfg: DictConfig, folder: Path) -> dict[str, Learner]:
+    """Open the data of each head, and find or train its teacher."""
+    from mbapps import app
+    from mbapps.geo_index import check_settings
+    from mbapps.heads_training import Learner
+
+    learners: dict[str, Learner] = {}
+    for name, view in app.heads(cfg).items():
+        with app.of_head(cfg, name):
+            if "gallery_photos" in view.task:
+                check_settings(view)
+            place = folder / "heads" / name if "heads" in cfg else folder
+            learners[name] = Learner(name, view, place, app.build_data(view))
+            learners[name].data.check_measurable()
+    for name, learner in learners.items():
+        with app.of_head(cfg, name):
+            try:
+                learner.learn_from_teacher()
+            except (KeyboardInterrupt, SystemExit):
+                _interrupted(folder)
+    app.seed(cfg)  # the student is the same whether its teacher was trained now or before
+    return learners
+
+
+def fit_all(
+    cfg: DictConfig, folder: Path, learners: Mapping[str, Learner], network: Network, notes: Sequence[str]
+) -> Fit:
+    """Fit one head, or several jointly."""
+    from mbapps import app
+    from mbapps.data.multi import MultiData
+
     task = app.build_task(cfg, network)
-    task.lessons = lessons
-    task.make_metric(
-        data.truth("val")
-    )  # a setting that does not fit the data is told before an epoch is spent
+    for name, learner in learners.items():
+        task.parts[name].lessons = learner.lessons
+    data: Any = next(iter(learners.values())).data
+    if "heads" in cfg:
+        shares = {name: cfg.heads[name].share for name in learners}
+        parts = {name: learner.data for name, learner in learners.items()}
+        data = MultiData(parts, draw=cfg.draw, shares=shares, steps=cfg.steps_per_epoch, seed=cfg.seed)
+    return _fit(cfg, folder, task, data, learners, notes)
+
+
+def fit_frozen(cfg: DictConfig, learner: Learner, network: Network, notes: list[str]) -> Fit:
+    """Fit one of several heads by itself on a body that stays as it is; `notes` are said once."""
+    from mbapps import app
+
+    one, head = learner.cfg, network.head(learner.name)
+    learner.folder.mkdir(parents=True, exist_ok=True)
+    taught = one.distill.teacher is not None  # of images that need not be those of the labels
+    one.task.freeze_body = bool(getattr(head, "POOLED", False)) and not taught
+    one.task.update(freeze_bn=True, freeze_blocks=len(network.body.stages()), freeze_epochs=0)
+    task = app.build_task(one, network.only([learner.name]))
+    task.parts[learner.name].lessons = learner.lessons
+    said = [*notes]
+    notes.clear()
+    return _fit(one, learner.folder, task, learner.data, {learner.name: learner}, [*said, f"{learner.name}:"])
+
+
+def _fit(
+    cfg: DictConfig, folder: Path, task: Any, data: Any, learners: Mapping[str, Learner], notes: Sequence[str]
+) -> Fit:
+    from mbapps import app, frozen
+    from mbapps.heads_training import Fit
+
     trainer = app.build_trainer(cfg, folder, fitting=True)
     if trainer.is_global_zero:
         print("\n".join([*notes, frozen.note(cfg)] if task.freeze_body else notes))
-        print_problems(data.problems())
-        data.write(folder)
+        for learner in learners.values():
+            print_problems(learner.data.problems())
+            learner.folder.mkdir(parents=True, exist_ok=True)
+            learner.data.write(learner.folder)
     checkpoint = _resume_from(cfg, folder)
-    fit_started = time.perf_counter()
-    try:
-        with frozen.fitting_data(cfg, folder, task, data) as seen:
-            trainer.fit(task, datamodule=seen, ckpt_path=checkpoint, weights_only=True)
-            fit_seconds = time.perf_counter() - fit_started
-            load_best(task, folder)
-        val = measure(cfg, folder, task, data, "val")
-        if "gallery_photos" in cfg.task:
-            from mbapps.deploy.bundle import describe, save_bundle
-            from mbapps.geo_index import fit_places
-
-            save_bundle(folder / "model", task.network, describe(task.network, {}))
-            val = fit_places(cfg, folder, task, data, folder / "model")
-        elif hasattr(task.head, "calibrate"):
-            task.head.calibrate(val)
-        thresholds = val.best_thresholds().tolist() if hasattr(val, "best_thresholds") else None
-        decision = val.best_accuracy_threshold() if hasattr(val, "best_accuracy_threshold") else None
-        test = measure(cfg, folder, task, data, "test", thresholds if decision is None else decision)
-    except (KeyboardInterrupt, SystemExit):  # Lightning answers Ctrl-C by an exit
-        _interrupted(folder)
-    if not trainer.is_global_zero:
-        return
-    numbers: dict[str, Any] = dict(task.numbers["test"])
-    numbers |= {f"val_{name}": value for name, value in task.numbers["val"].items()}
-    numbers |= {"images_per_second": task.images_seen / fit_seconds, "epochs": trainer.current_epoch}
-    _write(cfg, folder, task, data, thresholds, decision, test, numbers, started)
+    started = time.perf_counter()
+    with frozen.fitting_data(cfg, folder, task, data) as seen:
+        trainer.fit(task, datamodule=seen, ckpt_path=checkpoint, weights_only=True)
+        seconds = time.perf_counter() - started
+        load_best(task, folder)
+    return Fit(task, trainer, seconds, folder)
 
 
-def _unfold(network: Any, data: Any) -> list[str]:
+def _unfold(network: Network, learners: Mapping[str, Learner]) -> list[str]:
     """Make folded batch norms learn again; say so."""
     from itertools import islice
 
@@ -105,19 +178,23 @@ def _unfold(network: Any, data: Any) -> list[str]:
 
     if not is_folded(network):
         return []
-    count = math.ceil(NORM_IMAGES / data.batch_size)
-    unfold_norms(network, (batch.images for batch in islice(data.train_dataloader(), count)))
+    unfold_norms(
+        network,
+        (
+            (batch.images, [name])
+            for name, one in learners.items()
+            for batch in islice(one.data.train_dataloader(), -(-NORM_IMAGES // one.data.batch_size))
+        ),
+    )
     return ["the weights have their batch norms folded: their statistics are measured on training images"]
 
 
 def _resume_from(cfg: DictConfig, folder: Path) -> str | None:
     if not cfg.resume:
         return None
-    from mbapps.teacher import has_teacher
-
     last = folder / "checkpoints" / "last.ckpt"
-    if not last.is_file() and has_teacher(folder):
-        return None  # a teacher is there already: the student starts
+    if not last.is_file() and (cfg.get("head") or _has_teacher(folder)):
+        return None  # a teacher, or another head, is there already: the student starts
     if not last.is_file():
         raise FileNotFoundError(
             f"resume={cfg.resume} has no checkpoint yet: it was stopped in its first epoch; start anew"
@@ -126,9 +203,8 @@ def _resume_from(cfg: DictConfig, folder: Path) -> str | None:
 
 
 def _interrupted(folder: Path) -> NoReturn:
-    from mbapps.teacher import has_teacher
-
-    if (folder / "checkpoints" / "last.ckpt").is_file() or has_teacher(folder):
+    places = (folder, *folder.glob("heads/*"))
+    if any((place / "checkpoints" / "last.ckpt").is_file() for place in places) or _has_teacher(folder):
         print(
             f"stopped; go on from the last finished epoch with: python -m mbapps resume={folder}",
             file=sys.stderr,
@@ -136,6 +212,12 @@ def _interrupted(folder: Path) -> NoReturn:
     else:
         print("stopped in the first epoch: there is no checkpoint to go on from", file=sys.stderr)
     sys.exit(130)
+
+
+def _has_teacher(folder: Path) -> bool:
+    from mbapps.teacher import has_teacher
+
+    return any(has_teacher(place) for place in (folder, *folder.glob("heads/*")))
 
 
 def load_best(task: Any, folder: Path) -> None:
@@ -153,68 +235,3 @@ def load_best(task: Any, folder: Path) -> None:
             "trainer.limit_val_batches and trainer.check_val_every_n_epoch"
         )
     task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
-
-
-def _write(
-    cfg: DictConfig,
-    folder: Path,
-    task: Any,
-    data: Any,
-    thresholds: list[float] | None,
-    decision: float | None,
-    test: Any,
-    numbers: dict[str, Any],
-    started: float,
-) -> None:
-    from mbapps.deploy.bundle import describe, save_bundle
-    from mbapps.plots import curves
-    from mbapps.report import print_table, run_context, write_report, write_results
-    from mbapps.sections import Pictures, Plot, Preformatted
-
-    print_problems({"image not read": list(data.broken)} if data.broken else {})
-    context = run_context()
-    lineage = {"data": [data.lineage()], "weights": cfg.backbone.weights, "teacher": cfg.distill.teacher}
-    measured = {name: value for name, value in numbers.items() if math.isfinite(value)}  # JSON knows no NaN
-    ids = getattr(data.truth("train"), "category_ids", None)  # a data set of boxes numbers its classes
-    task.network.strip()
-    about = {"thresholds": thresholds, "metrics": measured, "category_ids": ids}
-    if decision is not None:
-        about["verification"] = {"similarity": decision, "chosen": "the best accuracy on validation"}
-    if getattr(data, "face_crop", None) is not None:
-        about |= {
-            "face_crop": data.face_crop,
-            "landmarks": data.landmarks is not None,
-        }  # what it is to be shown
-    head = {task.head_name: about}
-    facts = describe(task.network, head, lineage=lineage, command=context["command"])
-    model = save_bundle(folder / "model", task.network, facts)
-    numbers = {
-        **numbers, "params": facts["params"], "macs": facts["macs"], "seconds": time.perf_counter() - started,
-    }  # fmt: skip
-    context |= {
-        "data": data.lineage(),
-        "problems": {reason: len(places) for reason, places in data.problems().items()},
-    }
-    context["broken"] = list(data.broken)
-    results = write_results(folder, numbers, context)
-    previews = data.preview(PREVIEWS)
-    sections = [
-        *number_sections(numbers),
-        Plot("Training", curves(folder / "metrics.csv")),
-        *task_sections(test, numbers, data, "test", decision if decision is not None else thresholds or 0.5),
-        *_cells(task.head, data),
-        Pictures("First training batch, augmented", previews, [""] * len(previews)),
-        Preformatted("Configuration", (folder / "config.yaml").read_text(encoding="utf-8")),
-    ]
-    report = write_report(
-        folder / "report.html", f"{task.head_name}: training", sections, subtitle=str(folder)
-    )
-    print_methods(test, numbers)
-    print_table(f"train {task.head_name}", without_classes(numbers), paths=[model, report, results])
-
-
-def _cells(head: Any, data: Any) -> list[Any]:
-    """The map of a geo head's cells, with how many training photos lie in each."""
-    from mbapps.geo_verbs import cell_sections
-
-    return cell_sections(head, data.truth("train").labels) if hasattr(head, "attach") else []

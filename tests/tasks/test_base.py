@@ -9,9 +9,11 @@ from torch import nn
 
 from mbapps.models.mobilenet import MobileNetV1
 from mbapps.models.network import Network
-from mbapps.tasks.base import AtomicCheckpoints, Task, WarmedUpEma, parameter_groups, warmup_cosine
+from mbapps.tasks.base import Task
+from mbapps.tasks.checkpoints import AtomicCheckpoints
 from mbapps.tasks.detection import DetectionHead
 from mbapps.tasks.fine_grained import FineGrainedHead
+from mbapps.tasks.optimising import WarmedUpEma, parameter_groups, warmup_cosine
 
 
 def make_task(**settings: object) -> Task:

@@ -1,0 +1,30 @@
+"""How often an image runs through the body of a model with several heads: once for all that see the same of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def view_of(head: Mapping[str, Any]) -> tuple[int, float]:
+    """What a head sees, of its facts in model.json: the side in px, and the share of each side round the middle."""
+    return head["image_size"], float(head["settings"].get("central_crop", head.get("face_crop") or 1.0))
+
+
+def passes(facts: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]:
+    """Heads by the pass of the body that feeds them: one for all that see the same of an image.
+
+    Args:
+        facts: of a model; with "norm" of "per_task" each head has a pass of its own.
+        names: of its heads.
+
+    >>> head = {"image_size": 224, "settings": {}}
+    >>> passes({"heads": {"a": head, "b": head, "c": {**head, "image_size": 300}}}, ["a", "b", "c"])
+    [['a', 'b'], ['c']]
+    """
+    if facts.get("norm", "shared") == "per_task":
+        return [[name] for name in names]
+    groups: dict[tuple[int, float], list[str]] = {}
+    for name in names:
+        groups.setdefault(view_of(facts["heads"][name]), []).append(name)
+    return list(groups.values())
