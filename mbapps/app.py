@@ -198,9 +198,12 @@ def _build_logger(name: Any, logger: DictConfig, folder: Path) -> Any:
         ) from error
 
 
-def open_bundle(cfg: DictConfig, model: str | Path | None = None) -> Bundle:
-    """Open the model folder that the user named, or `model`, on the device of cfg.device, if the verb has one."""
+def open_bundle(cfg: DictConfig, model: str | Path | None = None, runtime: str | None = None) -> Bundle:
+    """Open the model folder that the user named, or `model`, in the runtime and on the device that the verb has."""
     from .deploy.bundle import Bundle, pick_device
 
-    device = pick_device(cfg.device) if "device" in cfg else "cpu"
-    return Bundle.open(model or cfg.model, device=device, trust=cfg.trust)
+    runtime, file = runtime or cfg.get("runtime", "torch"), cfg.get("runtime_file")
+    device = "cpu"
+    if "device" in cfg and (runtime == "torch" or cfg.device != "auto"):  # the other runtimes are on the CPU
+        device = pick_device(cfg.device)
+    return Bundle.open(model or cfg.model, device=device, trust=cfg.trust, runtime=runtime, runtime_file=file)

@@ -169,15 +169,18 @@ class DetectionHead(nn.Module):
         return {"logits": outputs["logits"][:, self.mirrored], "deltas": deltas * flip}
 
     def finish(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Raw outputs -> {"boxes": [B, A, 4] xyxy px of the input, "scores": [B, A, K]}: what an exported file gives."""
+        """Raw outputs -> {"boxes": [B, A, 4] xyxy px of the input, "scores": [B, A, K]}, as exported files do."""
         logits, deltas = outputs["logits"].float(), outputs["deltas"].float()
         softmax = self.settings["classification"] == "softmax"
         probs = (logits.softmax(dim=-1) if softmax else logits.sigmoid())[..., BACKGROUND + 1 :]
-        return {"boxes": self.box_coder.decode(deltas, self.anchors).clamp(0, self.image_size), "scores": probs}
+        return {
+            "boxes": self.box_coder.decode(deltas, self.anchors).clamp(0, self.image_size),
+            "scores": probs,
+        }
 
     @torch.no_grad()
     def decode(self, outputs: dict[str, Tensor], sizes: Tensor) -> list[Detections]:
-        """Raw or finished outputs and the original heights and widths [B, 2] -> boxes in the original images' pixels."""
+        """Outputs, finished or not, and the original heights and widths [B, 2] -> boxes in the original images' px."""
         if "deltas" in outputs:
             outputs = self.finish(outputs)
         boxes, probs = outputs["boxes"], outputs["scores"]

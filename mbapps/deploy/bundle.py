@@ -46,9 +46,18 @@ class Bundle:
     network: Network
     facts: dict[str, Any]
     device: str = "cpu"
+    runtime: str = "torch"
 
     @classmethod
-    def open(cls, folder: str | Path, *, device: str = "cpu", trust: str | None = None) -> Bundle:
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        device: str = "cpu",
+        trust: str | None = None,
+        runtime: str = "torch",
+        runtime_file: str | Path | None = None,
+    ) -> Bundle:
         """Open a model folder; see `mbapps.load`."""
         folder = Path(folder)
         facts = read_facts(folder)
@@ -68,7 +77,14 @@ class Bundle:
                 f"{folder} is damaged: {FACTS} and {WEIGHTS} do not belong together: {error}"
             ) from error
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(network.eval(), facts, device)
+        if runtime != "torch" or runtime_file:
+            from .runtimes import RuntimeNetwork, open_runtime
+
+            if device != "cpu":
+                raise ValueError(f"runtime={runtime} runs on device=cpu, got device={device}")
+            file = open_runtime(folder, runtime, fingerprint(folder), file=runtime_file)
+            network = RuntimeNetwork(network, file)
+        return cls(network.eval(), facts, device, runtime)
 
     @property
     def head_name(self) -> str:
@@ -132,9 +148,7 @@ class Bundle:
     def _predict_batch(
         self, images: Sequence[UInt8Image], thresholds: Sequence[float] | None
     ) -> list[Prediction]:
-        head = self.head_facts
-        size, crop = head["image_size"], head["settings"].get("central_crop", head.get("face_crop", 1.0))
-        pixels = stack_views([central_view(image, size, crop) for image in images])
+        pixels = head_views(self.head_facts, images)
         sizes = torch.tensor([image.shape[:2] for image in images])
         outputs = self.network(pixels.to(self.device))[self.head_name]
         answers: list[Any] = self.network.head(self.head_name).decode(outputs, sizes.to(self.device))
@@ -145,6 +159,17 @@ class Bundle:
                 f"score_thresh is for boxes; the {self.head_name} head answers with its best classes, so leave it out"
             )
         return [answer.above(thresholds) for answer in answers]
+
+
+def view_share(head: Mapping[str, Any]) -> float:
+    """Share of each side of an image, round the middle, that a head sees, of its facts in model.json."""
+    return float(head["settings"].get("central_crop", head.get("face_crop", 1.0)))
+
+
+def head_views(head: Mapping[str, Any], images: Sequence[UInt8Image]) -> torch.Tensor:
+    """What a head sees of images [H, W, 3] of any sizes, by its facts in model.json: uint8 [B, 3, S, S]."""
+    size, share = head["image_size"], view_share(head)
+    return stack_views([central_view(image, size, share) for image in images])
 
 
 def stack_views(views: Sequence[UInt8Image]) -> torch.Tensor:

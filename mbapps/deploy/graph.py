@@ -18,7 +18,7 @@ INPUT = "images"  # the name of the one input
 
 
 class Output(NamedTuple):
-    """One tensor that a file gives: its name there, the head that it belongs to and what that head calls it."""
+    """One tensor that a file gives: its name there, its head and what that calls it; a layer has no head."""
 
     name: str
     head: str
@@ -32,34 +32,40 @@ class Graph(nn.Module):
 
     Args:
         network: in evaluation mode.
-        taps: give the output of each layer too, before the heads' own, as `self.layers` lists them.
+        taps: give the output of each layer too, before the heads' own, in the order in which layers run.
+        planes: take float images [B, 3, S, S] of 0-255 instead.
 
     Raises:
         ValueError: heads want images of different sizes.
     """
 
-    def __init__(self, network: Network, *, taps: bool = False):
+    def __init__(self, network: Network, *, taps: bool = False, planes: bool = False):
         super().__init__()
         sizes = {name: network.head(name).image_size for name in network.heads}
         if len(set(sizes.values())) != 1:
             listed = ", ".join(f"{name} {size} px" for name, size in sizes.items())
-            raise ValueError(f"one file has one input, but the heads want images of different sizes: {listed}")
+            raise ValueError(
+                f"one file has one input, but the heads want images of different sizes: {listed}"
+            )
         self.network = network
         self.image_size: int = next(iter(sizes.values()))
-        self.taps = taps
+        self.taps, self.planes = taps, planes
         with torch.inference_mode():
             layers, answers = self._run(self.example(1))
-        self.layers = list(layers)  # names, in the order in which they run
-        self.outputs = [Output(f"{head}_{name}", head, name) for head, found in answers.items() for name in found]
-        self.shapes = [list(value.shape[1:]) for found in answers.values() for value in found.values()]
+        self.outputs = [Output(f"tap_{place}", "", name) for place, name in enumerate(layers)] + [
+            Output(f"{head}_{name}", head, name) for head, found in answers.items() for name in found
+        ]
+        self.shapes = [list(value.shape[1:]) for value in _flat(layers, answers)]
 
     def example(self, batch: int) -> Tensor:
-        """Images of a batch, grey."""
-        return torch.full((batch, self.image_size, self.image_size, 3), 127, dtype=torch.uint8)
+        """Grey images of a batch."""
+        side = self.image_size
+        if self.planes:
+            return torch.full((batch, 3, side, side), 127.0)
+        return torch.full((batch, side, side, 3), 127, dtype=torch.uint8)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        layers, answers = self._run(images)
-        return (*layers.values(), *(value for found in answers.values() for value in found.values()))
+        return _flat(*self._run(images))
 
     def _run(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
         layers: dict[str, Tensor] = {}
@@ -73,10 +79,14 @@ class Graph(nn.Module):
         return layers, answers
 
     def _answers(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
+        planes = images if self.planes else images.permute(0, 3, 1, 2)
         return {
-            name: finish(self.network.head(name), outputs)
-            for name, outputs in self.network(images.permute(0, 3, 1, 2)).items()
+            name: finish(self.network.head(name), outputs) for name, outputs in self.network(planes).items()
         }
+
+
+def _flat(layers: dict[str, Tensor], answers: dict[str, dict[str, Tensor]]) -> tuple[Tensor, ...]:
+    return (*layers.values(), *(value for found in answers.values() for value in found.values()))
 
 
 def _note(
@@ -94,7 +104,7 @@ def tapped_layers(network: Network) -> list[tuple[str, nn.Module]]:
     """Layers by name; of a convolution with its norm and activation the whole."""
     kinds = (Normalize, ConvNorm, nn.Conv2d, nn.Linear)
     whole: list[str] = []
-    layers = []
+    layers: list[tuple[str, nn.Module]] = []
     for name, module in network.named_modules():
         if isinstance(module, kinds) and not any(name.startswith(f"{outer}.") for outer in whole):
             layers.append((name, module))

@@ -49,7 +49,9 @@ class RuntimeFile:
         check_digests(path.parent, self.facts)
         runtime = RUNTIMES[self.facts["runtime"]]
         if runtime.session is None:
-            raise ValueError(f"{path}: runtime={self.facts['runtime']} does not run from Python on this system")
+            raise ValueError(
+                f"{path}: runtime={self.facts['runtime']} does not run from Python on this system"
+            )
         names = [output["name"] for output in self.facts["outputs"]]
         self.session: Session = runtime.session(path, names, threads)
 
@@ -138,7 +140,9 @@ def open_runtime(
     path = Path(file) if file else export_folder(model, runtime) / RUNTIMES[runtime].file
     if not path.exists():
         named = f"runtime_file={file}" if file else f"{path}"
-        raise FileNotFoundError(f"no file at {named}: mbapps export model={model} runtime={runtime} writes one")
+        raise FileNotFoundError(
+            f"no file at {named}: mbapps export model={model} runtime={runtime} writes one"
+        )
     own = read_export(path)["runtime"]
     if own != runtime:
         raise ValueError(f"runtime_file={path} is for runtime={own}, not runtime={runtime}")
@@ -170,9 +174,10 @@ def _check(facts: Any, name: str) -> None:
         raise ValueError(f"there is no runtime {facts['runtime']!r}")
     if facts["file"] != name:
         raise ValueError(f"it is about {facts['file']}")
-    if any(set(part) <= {"."} for file in facts["files"] for part in Path(file).parts) or name not in {
-        Path(file).parts[0] for file in facts["files"]
-    }:
+    parts = [Path(file).parts for file in facts["files"]]
+    if not any(part[0] == name for part in parts) or any(
+        Path(*part).is_absolute() or ".." in part for part in parts
+    ):
         raise ValueError("files must be those below its own folder")
     least, most = facts["batch"]
     if type(least) is not int or not 1 <= least <= (least if most is None else most):
@@ -194,7 +199,9 @@ def check_digests(folder: Path, facts: Mapping[str, Any]) -> None:
         path = folder / name
         if not path.is_file() or digest(path) != wanted:
             state = "was altered" if path.is_file() else "is gone"
-            raise ValueError(f"{path} {state} since it was exported: {FACTS} has another sha256; export it again")
+            raise ValueError(
+                f"{path} {state} since it was exported: {FACTS} has another sha256; export it again"
+            )
 
 
 def digest(path: Path) -> str:

@@ -103,13 +103,14 @@ class Runtime(NamedTuple):
     """How a runtime's files are called and opened."""
 
     file: str  # the main file's name
-    session: Any  # None: no such runtime exists on this system's kind
+    package: str  # that runs it
+    session: Any  # None: it does not run from Python on every system
 
 
 RUNTIMES = {
-    "onnx": Runtime("model.onnx", OnnxSession),
-    "openvino": Runtime("model.xml", OpenVinoSession),
-    "litert": Runtime("model.tflite", LiteRtSession),
-    "executorch": Runtime("model.pte", ExecuTorchSession),
-    "coreml": Runtime("model.mlpackage", None),
+    "onnx": Runtime("model.onnx", "onnxruntime", OnnxSession),
+    "openvino": Runtime("model.xml", "openvino", OpenVinoSession),
+    "litert": Runtime("model.tflite", "ai-edge-litert", LiteRtSession),
+    "executorch": Runtime("model.pte", "executorch", ExecuTorchSession),
+    "coreml": Runtime("model.mlpackage", "coremltools", None),
 }

@@ -1,0 +1,146 @@
+"""`mbapps export`: a model folder as files for other runtimes, each compared with the original."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from mbapps.deploy.export import Exported
+    from mbapps.images import UInt8Image
+
+
+def run(cfg: DictConfig) -> None:
+    """Write each runtime's file into the model folder, and what was compared into its model.json and CARD.md.
+
+    A file that differs from the original is kept under a name that says so, and the command fails.
+    """
+    from mbapps import app
+    from mbapps.deploy.bundle import save_facts
+    from mbapps.deploy.export import export
+    from mbapps.report import print_columns, print_table, run_context, write_results
+
+    started = time.perf_counter()
+    runtimes = check(cfg)
+    folder = app.run_folder(cfg)
+    bundle = app.open_bundle(cfg, runtime="torch")
+    images, source = images_of(cfg, next(iter(bundle.facts["heads"])))
+    made: dict[str, Exported] = {}
+    for runtime in runtimes:
+        made[runtime] = export(
+            Path(cfg.model), bundle, runtime, images, batch=cfg.batch, tolerance=float(cfg.tolerance)
+        )
+        bundle.facts.setdefault("exports", {})[runtime] = summary(made[runtime], Path(cfg.model))
+        model = save_facts(cfg.model, bundle.facts)
+    rows = [
+        [runtime, f"{size_of(found.path) / 1e6:.2f}", *described(found)] for runtime, found in made.items()
+    ]
+    print_columns("export", ["runtime", "megabytes", "relative error", "answers alike", "same"], rows)
+    numbers: dict[str, Any] = {"images": len(images), "seconds": time.perf_counter() - started}
+    for runtime, found in made.items():
+        numbers[f"{runtime}_megabytes"] = size_of(found.path) / 1e6
+        if found.parity:
+            numbers[f"{runtime}_relative_error"] = found.parity.relative
+            numbers[f"{runtime}_agreement"] = found.parity.agreement
+    context = {**run_context(), "model": str(cfg.model), "source": source}
+    results = write_results(folder, numbers, context)
+    kept = {name: numbers[name] for name in ("images", "seconds")}
+    print_table("export", kept, paths=[*(found.path for found in made.values()), model, results])
+    if failed := [tell_failed(runtime, found) for runtime, found in made.items() if not found.passed]:
+        raise ValueError("; ".join(failed))
+
+
+def check(cfg: DictConfig) -> list[str]:
+    """Look at what was asked for before anything is opened; give the runtimes.
+
+    Raises:
+        ValueError: a setting is out of its range, or there is no such runtime.
+        ImportError: a runtime is not installed.
+    """
+    from mbapps.deploy.sessions import RUNTIMES, need
+    from mbapps.deploy.writers import MODULES
+
+    wanted = [cfg.runtime] if isinstance(cfg.runtime, str) else list(cfg.runtime or ())
+    if unknown := [str(name) for name in wanted if name not in RUNTIMES] or not wanted:
+        raise ValueError(
+            f"runtime must be one of {', '.join(RUNTIMES)}, or a list of them, got "
+            f"{', '.join(unknown) if isinstance(unknown, list) else cfg.runtime}"
+        )
+    for key in ("batch", "images"):
+        if not (key == "batch" and cfg.batch is None) and (type(cfg[key]) is not int or cfg[key] < 1):
+            raise ValueError(f"{key} must be a whole number >= 1, got {cfg[key]}")
+    if type(cfg.tolerance) not in (int, float) or not 0 <= cfg.tolerance < math.inf:
+        raise ValueError(f"tolerance must be a number >= 0, got {cfg.tolerance}")
+    for runtime in wanted:
+        need(runtime, *MODULES[runtime])
+    return wanted
+
+
+def images_of(cfg: DictConfig, task: str) -> tuple[list[UInt8Image], str]:
+    """The images to compare answers on, and where they are from.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: none can be read.
+    """
+    from mbapps.data.synthetic import synthetic_root
+    from mbapps.images import BrokenImageError
+    from mbapps.sources import find_sources, read_images
+
+    source = cfg.source or cfg.data.get("root") or synthetic_root(task)
+    files, _ = find_sources(source)
+    step = max(1, len(files) // cfg.images)
+    chosen = files[::step][: cfg.images]
+    read = [image for _, image in read_images(chosen, len(chosen)) if not isinstance(image, BrokenImageError)]
+    if not read:
+        raise ValueError(f"none of {len(chosen)} images of {source} can be read; name others by source=")
+    return read, str(source)
+
+
+def summary(found: Exported, model: Path) -> dict[str, Any]:
+    """What model.json and the card say of a file."""
+    from datetime import datetime, timezone
+
+    facts: dict[str, Any] = {
+        "file": found.path.relative_to(model).as_posix(), "bytes": size_of(found.path), "passed": found.passed,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }  # fmt: skip
+    if found.parity:
+        whole = found.parity.to_json()
+        keys = ("images", "tolerance", "relative_error", "agreement", "first_layer")
+        facts |= {key: whole[key] for key in keys}
+    return facts
+
+
+def size_of(path: Path) -> int:
+    """Bytes of an exported file and what belongs to it."""
+    files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{path.stem}.*")
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def described(found: Exported) -> list[str]:
+    """The last columns of the printed table."""
+    if found.parity is None:
+        return ["", "", "not run here"]
+    parity = found.parity
+    return [f"{parity.relative:.1e}", f"{parity.agreement:.2%}", "yes" if parity.passed else "NO"]
+
+
+def tell_failed(runtime: str, found: Exported) -> str:
+    """What to say of a file that differs from the original."""
+    assert found.parity is not None
+    parity = found.parity
+    where = (
+        f"the first layer that differs is {parity.layer}"
+        if parity.layer
+        else "with the outputs of its layers visible none differs: the runtime joins layers otherwise"
+    )
+    return (
+        f"runtime={runtime} does not give the model's answers: on {parity.images} images its outputs differ by up to "
+        f"{parity.relative:.2g} of their range, tolerance={parity.tolerance:g}, and {parity.agreement:.2%} of what is "
+        f"told is alike; {where}. The file is kept as {found.path}"
+    )
