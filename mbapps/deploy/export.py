@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -91,6 +92,8 @@ def export(
             places, path = places.with_name(f"{runtime}_{FAILED}"), rename(folder, path)
             describe_files(folder, facts, path.name)
         write_text(folder / PARITY, json.dumps(parity.to_json(), indent=1, allow_nan=False) + "\n")
+        if parity.passed:
+            shutil.rmtree(places.with_name(f"{runtime}_{FAILED}"), ignore_errors=True)  # an earlier try
         return Exported(_place(folder, places) / path.name, parity)
 
 

@@ -115,7 +115,7 @@ def tapped_layers(network: Network) -> list[tuple[str, nn.Module]]:
 @torch.no_grad()
 def fold_norms(network: Network) -> Network:
     """Copy a network in evaluation mode with each batch norm worked into the layer before it: the same answers."""
-    folded = copy.deepcopy(network)
+    folded = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # some converters read no other
     for module in folded.modules():
         if isinstance(module, ConvNorm):
             module.conv = fuse_conv_bn_eval(module.conv, module.norm)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +24,19 @@ class Session(Protocol):
         """uint8 RGB [B, S, S, 3] -> the file's outputs, in its order."""
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep libraries from telling of their steps."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
 def need(runtime: str, *modules: str) -> list[Any]:
     """Import what a runtime comes with.
 
@@ -27,7 +44,8 @@ def need(runtime: str, *modules: str) -> list[Any]:
         ImportError: a module is missing; the message names the extra.
     """
     try:
-        return [importlib.import_module(module) for module in modules]
+        with quiet():
+            return [importlib.import_module(module) for module in modules]
     except ImportError as error:
         raise ImportError(
             f"runtime={runtime} needs a package that is missing ({error}): pip install 'mbapps[{runtime}]'"

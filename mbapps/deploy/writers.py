@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ from pathlib import Path
 import torch
 
 from .graph import INPUT, Graph
-from .sessions import need
+from .sessions import need, quiet
 
 METADATA = "mbapps"  # the name inside a file under which its facts stand, as JSON
 BATCH = "batch"  # name of an open first dimension
@@ -134,7 +132,7 @@ def write(runtime: str, graph: Graph, path: Path, facts: str, batch: int | None)
         ImportError: what writes it is not installed.
         ValueError: the runtime has no operator for something in the graph.
     """
-    with _quiet(), explaining(runtime), torch.no_grad():
+    with quiet(), explaining(runtime), torch.no_grad():
         WRITERS[runtime](graph, path, facts, batch)
 
 
@@ -147,7 +145,7 @@ def explaining(runtime: str) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, NotImplementedError, LookupError, ValueError, TypeError, AssertionError) as error:
+    except Exception as error:  # converters raise plain ones too, and no two alike
         raise ValueError(
             f"runtime={runtime} can't hold this model: {_reason(error)}; export it to another runtime"
         ) from error
@@ -159,16 +157,3 @@ def _reason(error: BaseException) -> str:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep converters from telling of their steps."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
