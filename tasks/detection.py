@@ -169,7 +169,9 @@ class DetectionHead(nn.Module):
         return {"logits": outputs["logits"][:, self.mirrored], "deltas": deltas * flip}
 
     def finish(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Raw outputs -> {"boxes": [B, A, 4] xyxy px of the input, "scores": [B, A, K]}, as exported files do."""
+        """Raw outputs -> {"boxes": [B, A, 4] xyxy px of the input, "scores": [B, A, K]}; such are left alone."""
+        if "boxes" in outputs:
+            return outputs
         logits, deltas = outputs["logits"].float(), outputs["deltas"].float()
         softmax = self.settings["classification"] == "softmax"
         probs = (logits.softmax(dim=-1) if softmax else logits.sigmoid())[..., BACKGROUND + 1 :]
@@ -181,8 +183,7 @@ class DetectionHead(nn.Module):
     @torch.no_grad()
     def decode(self, outputs: dict[str, Tensor], sizes: Tensor) -> list[Detections]:
         """Outputs, finished or not, and the original heights and widths [B, 2] -> boxes in the original images' px."""
-        if "deltas" in outputs:
-            outputs = self.finish(outputs)
+        outputs = self.finish(outputs)
         boxes, probs = outputs["boxes"], outputs["scores"]
         flat = probs.flatten(1)  # [B, A * K]
         above = (flat > self.settings["score_thresh"]).sum(dim=1)

@@ -117,9 +117,10 @@ def compare(
             head, facts = bundle.network.head(name), bundle.facts["heads"][name]
             views = head_views(facts, images)
             ours, theirs = bundle.network(views)[name], other(views)[name]
+            other_outputs = finish(head, theirs)
             for output, value in finish(head, ours).items():
                 found = parity.outputs.setdefault(f"{name}_{output}", Difference())
-                found.add(value.numpy(), theirs[output].numpy())
+                found.add(value.numpy(), other_outputs[output].numpy())
             pairs = zip(head.decode(ours, sizes), head.decode(theirs, sizes), strict=True)
             for answers in pairs:
                 one, two = (told(answer, facts.get("thresholds")) for answer in answers)

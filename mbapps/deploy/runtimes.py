@@ -135,7 +135,7 @@ def open_runtime(
         ValueError: there is no such runtime, `file` is for another one, or see `RuntimeFile`.
         ImportError: the runtime is not installed.
     """
-    if runtime not in RUNTIMES:
+    if runtime not in (TORCH, *RUNTIMES):
         raise ValueError(f"runtime must be one of {', '.join((TORCH, *RUNTIMES))}, got {runtime!r}")
     path = Path(file) if file else export_folder(model, runtime) / RUNTIMES[runtime].file
     if not path.exists():
