@@ -32,7 +32,7 @@ HEADS: dict[str, type[Any]] = {
 def network(*heads: str, seed: int = 0, **settings: Any) -> Network:
     """A network whose every norm has statistics and factors of its own, and whose detector is sure of some boxes."""
     torch.manual_seed(seed)
-    body = MobileNetV1(alpha=0.25)
+    body = MobileNetV1(alpha=0.25, shallow=True)
     initialise(body)
     made = Network(
         body,

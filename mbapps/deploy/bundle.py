@@ -59,6 +59,8 @@ class Bundle:
         runtime_file: str | Path | None = None,
     ) -> Bundle:
         """Open a model folder; see `mbapps.load`."""
+        if runtime != "torch" and device != "cpu":
+            raise ValueError(f"runtime={runtime} runs on device=cpu, got device={device}")
         folder = Path(folder)
         facts = read_facts(folder)
         tensors = read_tensors(folder / WEIGHTS)
@@ -80,8 +82,6 @@ class Bundle:
         if runtime != "torch" or runtime_file:
             from .runtimes import RuntimeNetwork, open_runtime
 
-            if device != "cpu":
-                raise ValueError(f"runtime={runtime} runs on device=cpu, got device={device}")
             file = open_runtime(folder, runtime, fingerprint(folder), file=runtime_file)
             network = RuntimeNetwork(network, file)
         return cls(network.eval(), facts, device, runtime)

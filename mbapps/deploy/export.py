@@ -114,7 +114,7 @@ def describe(bundle: Bundle, graph: Graph, runtime: str, origin: str, batch: int
         batch: the only size that is allowed; None: any where the runtime can, else one image.
     """
     least, most = (batch or 1, batch or (None if runtime in ANY_BATCH else 1))
-    side = graph.image_size
+    side, shown = graph.image_size, most or "batch"
     heads = {
         name: {
             "class_names": head["class_names"], "thresholds": head.get("thresholds"),
@@ -126,9 +126,9 @@ def describe(bundle: Bundle, graph: Graph, runtime: str, origin: str, batch: int
         "format": FORMAT, "runtime": runtime, "precision": "float32", "fingerprint": origin,
         "versions": {"mbapps": __version__, "torch": torch.__version__, **_version(RUNTIMES[runtime].package)},
         "image_size": side, "batch": [least, most],
-        "input": {"name": INPUT, "type": "uint8", "shape": [batch or "batch", side, side, 3], "colours": "RGB"},
+        "input": {"name": INPUT, "type": "uint8", "shape": [shown, side, side, 3], "colours": "RGB"},
         "outputs": [
-            {**output._asdict(), "type": "float32", "shape": [batch or "batch", *shape]}
+            {**output._asdict(), "type": "float32", "shape": [shown, *shape]}
             for output, shape in zip(graph.outputs, graph.shapes, strict=True)
         ],
         "heads": heads,

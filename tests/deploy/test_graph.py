@@ -65,7 +65,7 @@ def test_taps_are_the_layers_in_their_order() -> None:
     graph = Graph(network("detection"), taps=True)
     layers = [output.output for output in graph.outputs if not output.head]
     assert layers[:3] == ["body.normalize", "body.stem", "body.blocks.0.depthwise"]
-    assert layers.index("body.blocks.12.pointwise") < layers.index("heads.detection.extras.0.0")
+    assert layers.index("body.blocks.7.pointwise") < layers.index("heads.detection.extras.0.0")
     assert layers[-1] == "heads.detection.boxes.5"
     values = graph(images())
     assert len(values) == len(graph.outputs) == len(layers) + 2

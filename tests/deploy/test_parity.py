@@ -15,6 +15,7 @@ from model_files import SIDE, pictures, save
 from mbapps.deploy.bundle import Bundle
 from mbapps.deploy.graph import Graph, fold_norms
 from mbapps.deploy.parity import Difference, Parity, alike, compare, count_alike, first_divergence
+from mbapps.images import resize
 from mbapps.models.network import Network
 
 GUILTY = "body.blocks.5.depthwise"
@@ -37,11 +38,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def altered(network: Network, factor: float = 2.0) -> Network:
-    """A copy with one wrong filter."""
+    """A copy with one wrong layer."""
     other = copy.deepcopy(network)
     layer = other.get_submodule(GUILTY)
     with torch.no_grad():
-        layer.conv.weight[3].mul_(factor)
+        layer.conv.weight.mul_(factor)
     return other
 
 
@@ -57,13 +58,12 @@ def test_a_network_is_like_itself_and_like_its_folded_copy(bundle: Bundle) -> No
         }  # fmt: skip
 
 
-def test_one_wrong_filter_fails_and_its_layer_is_named(bundle: Bundle) -> None:
+def test_one_wrong_layer_fails_and_is_named(bundle: Bundle) -> None:
     other = altered(bundle.network)
     found = compare(bundle, other, [pictures(3)], Parity("onnx", 1e-3))
     assert found.relative > 1e-3
     assert not found.passed
-    views = np.stack([image[:SIDE, :SIDE] for image in pictures(2)])[:, :48, :48]
-    views = np.ascontiguousarray(np.resize(views, (2, SIDE, SIDE, 3)))
+    views = np.stack([resize(image, SIDE, SIDE) for image in pictures(2)])
 
     def write(graph: Graph, folder: Path) -> Any:
         assert folder.is_dir()
