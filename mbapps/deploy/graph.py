@@ -32,7 +32,8 @@ class Graph(nn.Module):
 
     Args:
         network: in evaluation mode.
-        taps: give the output of each layer too, before the heads' own, in the order in which layers run.
+        taps: give the output of each layer too, before the heads' own, in the order in which layers run;
+            not of those that are a head's output.
         planes: take float images [B, 3, S, S] of 0-255 instead.
 
     Raises:
@@ -76,7 +77,8 @@ class Graph(nn.Module):
         answers = self._answers(images)
         for hook in hooks:
             hook.remove()
-        return layers, answers
+        given = {id(value) for found in answers.values() for value in found.values()}
+        return {name: value for name, value in layers.items() if id(value) not in given}, answers
 
     def _answers(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
         planes = images if self.planes else images.permute(0, 3, 1, 2)

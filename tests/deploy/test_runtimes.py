@@ -17,6 +17,7 @@ import mbapps
 from mbapps.deploy import runtimes, sessions
 from mbapps.deploy.bundle import fingerprint
 from mbapps.deploy.graph import Graph
+from mbapps.deploy.parity import count_alike
 from mbapps.deploy.runtimes import RuntimeFile
 
 CONTENT = b"a network"
@@ -67,11 +68,12 @@ def write(folder: Path, **changes: Any) -> Path:
 
 def test_answers_are_the_heads_own(model: Path) -> None:
     images = pictures(5)
-    wanted = [answer.to_json() for answer in mbapps.load(model).predict(images, batch_size=2)]
+    wanted = [answer.to_json() for answer in mbapps.load(model).predict(images)]
     loaded = mbapps.load(model, runtime="onnx")
     assert (loaded.runtime, loaded.device) == ("onnx", "cpu")
-    assert [answer.to_json() for answer in loaded.predict(images, batch_size=2)] == wanted
-    assert any(wanted)
+    found = [answer.to_json() for answer in loaded.predict(images, batch_size=2)]
+    for ours, theirs in zip(wanted, found, strict=True):
+        assert len(ours) == len(theirs) == count_alike(ours, theirs, 1e-4) > 0
     assert Stand.sizes == [2, 2, 1]
 
 
