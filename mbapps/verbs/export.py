@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mbapps.deploy.sessions import RUNTIMES, need
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -61,15 +63,13 @@ def check(cfg: DictConfig) -> list[str]:
         ValueError: a setting is out of its range, or there is no such runtime.
         ImportError: a runtime is not installed.
     """
-    from mbapps.deploy.sessions import RUNTIMES, need
     from mbapps.deploy.writers import MODULES
 
     wanted = [cfg.runtime] if isinstance(cfg.runtime, str) else list(cfg.runtime or ())
-    if unknown := [str(name) for name in wanted if name not in RUNTIMES] or not wanted:
-        raise ValueError(
-            f"runtime must be one of {', '.join(RUNTIMES)}, or a list of them, got "
-            f"{', '.join(unknown) if isinstance(unknown, list) else cfg.runtime}"
-        )
+    unknown = [str(name) for name in wanted if name not in RUNTIMES]
+    if unknown or not wanted:
+        got = ", ".join(unknown) or cfg.runtime
+        raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, or a list of them, got {got}")
     for key in ("batch", "images"):
         if not (key == "batch" and cfg.batch is None) and (type(cfg[key]) is not int or cfg[key] < 1):
             raise ValueError(f"{key} must be a whole number >= 1, got {cfg[key]}")

@@ -214,7 +214,7 @@ def _tell(folder: Path, job: Job, notes: Sequence[str], seconds: float) -> None:
         "images": job.images, "videos": job.videos, "frames": job.frames, "broken": len(job.broken),
         "answers": job.found, "seconds": seconds, "images_per_second": (job.images + job.frames) / seconds,
     }  # fmt: skip
-    results = write_results(folder, numbers, run_context())
+    results = write_results(folder, numbers, {**run_context(), "runtime": job.bundle.runtime})
     for note in notes:
         print(note)
     names = ("predictions.json", "coco_results.json", "pictures", "videos")
