@@ -188,7 +188,7 @@ def _exports(model: Mapping[str, Any]) -> str:
         (
             runtime, file.get("file", "unknown"), f"{file.get('bytes', 0) / 1e6:.2f}",
             format_value("", file.get("images")), _share(file.get("relative_error")),
-            _share(file.get("agreement")), {True: "yes", False: "NO"}.get(file.get("passed"), "unknown"),
+            _share(file.get("agreement")), {True: "yes", False: "NO"}.get(file.get("passed"), "not run"),
         )
         for runtime, file in (model.get("exports") or {}).items()
     ]  # fmt: skip

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from mbapps.models.network import Network
 
 from .bundle import Bundle, fingerprint, head_views, view_share
 from .graph import INPUT, Graph, fold_norms
+from .nms import suppression_of
 from .parity import Parity, compare, first_divergence
 from .runtimes import FACTS, FORMAT, RuntimeFile, RuntimeNetwork, digest, export_folder
 from .sessions import RUNTIMES, Session
@@ -30,6 +31,13 @@ PARITY = "parity.json"  # beside each exported file
 FAILED = "failed_parity"  # in the names of what did not pass
 BATCH = 8  # images that are compared at a time
 LAYER_IMAGES = 4  # that the layers are compared on, where something differs
+
+
+class Metric(NamedTuple):
+    """A number of the task's own, and what measures it of a network."""
+
+    name: str
+    measure: Callable[[Network], float]
 
 
 class Exported(NamedTuple):
@@ -51,7 +59,9 @@ def export(
     images: Sequence[UInt8Image],
     *,
     batch: int | None = None,
+    nms: bool = False,
     tolerance: float = 1e-3,
+    metric: Metric | None = None,
 ) -> Exported:
     """Write a model folder's file for a runtime to `<model>/exports/<runtime>/`, with export.json and parity.json.
 
@@ -63,7 +73,9 @@ def export(
         runtime: one of RUNTIMES.
         images: [H, W, 3] of any sizes, to compare on.
         batch: the only size of batches that the file takes; None: any where the runtime can, else one image.
+        nms: suppress a detector's boxes in the file, so that what is left over has a score of 0.
         tolerance: greatest error of an output, as a share of its range.
+        metric: the task's number, to be measured of the original and of the file.
 
     Raises:
         ValueError: there is no such runtime, or it has no operator for something in the network.
@@ -74,19 +86,24 @@ def export(
     kind, places = RUNTIMES[runtime], export_folder(model, runtime)
     folded = fold_norms(bundle.network)
     graph = Graph(folded).eval()
-    facts = describe(bundle, graph, runtime, fingerprint(model), batch)
+    facts = {**describe(bundle, graph, runtime, fingerprint(model), batch), "nms": nms}
+    suppression = suppression_of(bundle.network) if nms else None
     places.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{runtime}.", dir=places.parent) as holder:
         folder = Path(holder) / runtime
         folder.mkdir()
         path = folder / kind.file
-        write(runtime, graph, path, json.dumps(facts, ensure_ascii=False), batch)
+        write(runtime, graph, path, json.dumps(facts, ensure_ascii=False), batch, suppression)
         describe_files(folder, facts, path.name)
         if kind.session is None:
             return Exported(_place(folder, places) / path.name, None)
         file = RuntimeFile(path, facts["fingerprint"])
         batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-        parity = compare(bundle, RuntimeNetwork(bundle.network, file), batches, Parity(runtime, tolerance))
+        other = RuntimeNetwork(bundle.network, file).eval()
+        parity = compare(bundle, other, batches, Parity(runtime, tolerance), suppressed=nms)
+        if metric:
+            parity.metric = metric.name
+            parity.original_metric, parity.file_metric = metric.measure(bundle.network), metric.measure(other)
         if not parity.passed:
             parity.layer = find_layer(bundle, folded, runtime, images, batch, tolerance)
             places, path = places.with_name(f"{runtime}_{FAILED}"), rename(folder, path)

@@ -19,6 +19,7 @@ from mbapps.models.network import Network
 from .bundle import Bundle, head_views
 from .graph import Graph, finish
 
+METRIC_TOLERANCE = 1e-3  # of the task's own number
 LEAST_AGREEMENT = (
     0.99  # share of what is told that must be alike; a tie that falls otherwise costs one of many
 )
@@ -57,6 +58,7 @@ class Parity:
     outputs: by the file's name of the output.
     alike, told: items of the answers, and how many of them both tell.
     layer: the first that differs by more than the tolerance, where something does.
+    metric: the task's number that was measured on labelled images, if any; then of the original and of the file.
     """
 
     runtime: str
@@ -66,6 +68,9 @@ class Parity:
     alike: int = 0
     told: int = 0
     layer: str | None = None
+    metric: str | None = None
+    original_metric: float = math.nan
+    file_metric: float = math.nan
 
     @property
     def relative(self) -> float:
@@ -80,7 +85,9 @@ class Parity:
     @property
     def passed(self) -> bool:
         """Whether the file may be used in the original's place."""
-        return self.relative <= self.tolerance and self.agreement >= LEAST_AGREEMENT
+        apart = abs(self.original_metric - self.file_metric)
+        measured = self.metric is None or apart <= METRIC_TOLERANCE * max(1.0, abs(self.original_metric))
+        return self.relative <= self.tolerance and self.agreement >= LEAST_AGREEMENT and measured
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and strings; an error without end is null."""
@@ -91,16 +98,24 @@ class Parity:
             }
             for name, found in self.outputs.items()
         }
+        metric = {} if self.metric is None else {
+            "metric": self.metric, "original_metric": self.original_metric, "file_metric": self.file_metric,
+        }  # fmt: skip
         return {
             "runtime": self.runtime, "passed": self.passed, "images": self.images, "tolerance": self.tolerance,
             "relative_error": self.relative if math.isfinite(self.relative) else None,
-            "agreement": self.agreement, "first_layer": self.layer, "outputs": outputs,
+            "agreement": self.agreement, "first_layer": self.layer, **metric, "outputs": outputs,
         }  # fmt: skip
 
 
 @torch.inference_mode()
 def compare(
-    bundle: Bundle, other: Network, batches: Iterable[Sequence[UInt8Image]], parity: Parity
+    bundle: Bundle,
+    other: Network,
+    batches: Iterable[Sequence[UInt8Image]],
+    parity: Parity,
+    *,
+    suppressed: bool = False,
 ) -> Parity:
     """Answer for images with a model folder's own network and with another, and add up how they differ.
 
@@ -109,6 +124,7 @@ def compare(
         other: a network of the same heads.
         batches: images [H, W, 3] of any sizes.
         parity: what was found before.
+        suppressed: `other` gives 0 as the score of boxes that suppression takes away.
     """
     for images in batches:
         parity.images += len(images)
@@ -120,7 +136,10 @@ def compare(
             other_outputs = finish(head, theirs)
             for output, value in finish(head, ours).items():
                 found = parity.outputs.setdefault(f"{name}_{output}", Difference())
-                found.add(value.numpy(), other_outputs[output].numpy())
+                other_value = other_outputs[output]
+                if suppressed and output == "scores":
+                    value = value * (other_value > 0)  # which boxes went shows in the answers
+                found.add(value.numpy(), other_value.numpy())
             pairs = zip(head.decode(ours, sizes), head.decode(theirs, sizes), strict=True)
             for answers in pairs:
                 one, two = (told(answer, facts.get("thresholds")) for answer in answers)

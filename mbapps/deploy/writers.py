@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,13 +11,16 @@ from pathlib import Path
 import torch
 
 from .graph import INPUT, Graph
+from .nms import Suppression, add_suppression
 from .sessions import need, quiet
 
 METADATA = "mbapps"  # the name inside a file under which its facts stand, as JSON
 BATCH = "batch"  # name of an open first dimension
 
 
-def write_onnx(graph: Graph, path: Path, facts: str, batch: int | None) -> None:
+def write_onnx(
+    graph: Graph, path: Path, facts: str, batch: int | None, nms: Suppression | None = None
+) -> None:
     """Write a .onnx file; its facts are a metadata property."""
     need("onnx", "onnx", "onnxscript")
     program = torch.onnx.export(
@@ -27,17 +31,25 @@ def write_onnx(graph: Graph, path: Path, facts: str, batch: int | None) -> None:
     assert program is not None
     program.model.metadata_props[METADATA] = facts
     program.save(path)
+    if nms:
+        add_suppression(path, nms)
 
 
-def write_openvino(graph: Graph, path: Path, facts: str, batch: int | None) -> None:
+def write_openvino(
+    graph: Graph, path: Path, facts: str, batch: int | None, nms: Suppression | None = None
+) -> None:
     """Write a .xml file and its .bin in full precision; its facts are runtime information."""
     openvino, frontends, fx = need(
         "openvino", "openvino", "openvino.frontend", "openvino.frontend.pytorch.fx_decoder"
     )
-    # what openvino.convert_model does, but for the report that it sends to its makers
-    frontend = frontends.FrontEndManager().load_by_framework("pytorch")
-    decoder = fx.TorchFXPythonDecoder.from_exported_program(exported(graph, batch))
-    model = frontend.convert(frontend.load(decoder))
+    if nms:  # by way of ONNX, which has the operator
+        with tempfile.TemporaryDirectory() as folder:
+            write_onnx(graph, Path(folder) / "model.onnx", facts, batch, nms)
+            model = openvino.Core().read_model(Path(folder) / "model.onnx")
+    else:  # what openvino.convert_model does, but for the report that it sends to its makers
+        frontend = frontends.FrontEndManager().load_by_framework("pytorch")
+        decoder = fx.TorchFXPythonDecoder.from_exported_program(exported(graph, batch))
+        model = frontend.convert(frontend.load(decoder))
     model.reshape({0: openvino.PartialShape([batch or -1, *graph.example(1).shape[1:]])})
     model.inputs[0].get_tensor().set_names({INPUT})
     for output, found in zip(graph.outputs, model.outputs, strict=True):
@@ -100,7 +112,7 @@ def check_coreml(path: Path, graph: Graph) -> None:
         raise ValueError(f"{path} was written with input and outputs {found}, not {wanted}")
 
 
-WRITERS: dict[str, Callable[[Graph, Path, str, int | None], None]] = {
+WRITERS: dict[str, Callable[..., None]] = {
     "onnx": write_onnx,
     "openvino": write_openvino,
     "litert": write_litert,
@@ -114,6 +126,7 @@ MODULES = {  # that write and run
     "executorch": ("executorch.exir", "executorch.runtime"),
     "coreml": ("coremltools",),
 }
+HAVE_NMS = ("onnx", "openvino")
 ANY_BATCH = ("onnx", "openvino")  # whose files take batches of any size; others are written for one
 
 
@@ -123,7 +136,9 @@ def exported(graph: Graph, batch: int | None) -> torch.export.ExportedProgram:
     return torch.export.export(graph, (graph.example(batch or 2),), dynamic_shapes=shapes)
 
 
-def write(runtime: str, graph: Graph, path: Path, facts: str, batch: int | None) -> None:
+def write(
+    runtime: str, graph: Graph, path: Path, facts: str, batch: int | None, nms: Suppression | None = None
+) -> None:
     """Write a graph to a runtime's file.
 
     Args:
@@ -132,13 +147,20 @@ def write(runtime: str, graph: Graph, path: Path, facts: str, batch: int | None)
         path: of the file.
         facts: JSON that goes into the file.
         batch: the only size of batches that it will take; None: any where the runtime can, else one image.
+        nms: suppress boxes in the file; None leaves that to decoding.
 
     Raises:
         ImportError: what writes it is not installed.
         ValueError: the runtime has no operator for something in the graph.
     """
+    if nms and runtime not in HAVE_NMS:
+        raise ValueError(
+            f"nms=true is for runtime={' and runtime='.join(HAVE_NMS)}: {runtime} has no such operator; leave it to "
+            "decoding, as runtime= does"
+        )
+    options = {"nms": nms} if nms else {}
     with quiet(), explaining(runtime), torch.no_grad():
-        WRITERS[runtime](graph, path, facts, batch)
+        WRITERS[runtime](graph, path, facts, batch, **options)
 
 
 @contextmanager

@@ -12,8 +12,10 @@ from mbapps.deploy.sessions import RUNTIMES, need
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from mbapps.deploy.export import Exported
+    from mbapps.deploy.bundle import Bundle
+    from mbapps.deploy.export import Exported, Metric
     from mbapps.images import UInt8Image
+    from mbapps.models.network import Network
 
 
 def run(cfg: DictConfig) -> None:
@@ -31,23 +33,36 @@ def run(cfg: DictConfig) -> None:
     folder = app.run_folder(cfg)
     bundle = app.open_bundle(cfg, runtime="torch")
     images, source = images_of(cfg, next(iter(bundle.facts["heads"])))
+    metric = metric_of(cfg, folder, bundle)
     made: dict[str, Exported] = {}
     for runtime in runtimes:
         made[runtime] = export(
-            Path(cfg.model), bundle, runtime, images, batch=cfg.batch, tolerance=float(cfg.tolerance)
-        )
+            Path(cfg.model), bundle, runtime, images,
+            batch=cfg.batch, nms=cfg.nms, tolerance=float(cfg.tolerance), metric=metric,
+        )  # fmt: skip
         bundle.facts.setdefault("exports", {})[runtime] = summary(made[runtime], Path(cfg.model))
         model = save_facts(cfg.model, bundle.facts)
     rows = [
         [runtime, f"{size_of(found.path) / 1e6:.2f}", *described(found)] for runtime, found in made.items()
     ]
-    print_columns("export", ["runtime", "megabytes", "relative error", "answers alike", "same"], rows)
+    titles = [
+        "runtime",
+        "megabytes",
+        "relative error",
+        "answers alike",
+        metric.name if metric else "metric",
+        "same",
+    ]
+    print_columns("export", titles, rows)
     numbers: dict[str, Any] = {"images": len(images), "seconds": time.perf_counter() - started}
     for runtime, found in made.items():
         numbers[f"{runtime}_megabytes"] = size_of(found.path) / 1e6
         if found.parity:
             numbers[f"{runtime}_relative_error"] = found.parity.relative
             numbers[f"{runtime}_agreement"] = found.parity.agreement
+        if found.parity and found.parity.metric:
+            numbers[found.parity.metric] = found.parity.original_metric
+            numbers[f"{runtime}_{found.parity.metric}"] = found.parity.file_metric
     context = {**run_context(), "model": str(cfg.model), "source": source}
     results = write_results(folder, numbers, context)
     kept = {name: numbers[name] for name in ("images", "seconds")}
@@ -75,6 +90,10 @@ def check(cfg: DictConfig) -> list[str]:
             raise ValueError(f"{key} must be a whole number >= 1, got {cfg[key]}")
     if type(cfg.tolerance) not in (int, float) or not 0 <= cfg.tolerance < math.inf:
         raise ValueError(f"tolerance must be a number >= 0, got {cfg.tolerance}")
+    if not isinstance(cfg.nms, bool):
+        raise ValueError(f"nms must be true or false, got {cfg.nms}")
+    if cfg.split not in (None, "val", "test"):
+        raise ValueError(f"split must be val or test, or null, got {cfg.split!r}")
     for runtime in wanted:
         need(runtime, *MODULES[runtime])
     return wanted
@@ -101,18 +120,44 @@ def images_of(cfg: DictConfig, task: str) -> tuple[list[UInt8Image], str]:
     return read, str(source)
 
 
+def metric_of(cfg: DictConfig, folder: Path, bundle: Bundle) -> Metric | None:
+    """What measures the number that picks a task's best epoch on cfg.split; None where no split was named."""
+    from mbapps import app
+    from mbapps.deploy.export import Metric
+    from mbapps.measuring import collect, print_problems
+
+    if cfg.split is None:
+        return None
+    data = app.build_data(cfg, bundle, cfg.split)
+    print_problems(data.problems())
+    name = cfg.task.monitor.removeprefix("-")
+    known: dict[Network, float] = {}  # the original is measured once
+
+    def measure(network: Network) -> float:
+        if network not in known:
+            task = app.build_task(cfg, network)
+            collect(cfg, folder, task, data, cfg.split)
+            network.eval()
+            known[network] = float(task.numbers[cfg.split][name])
+        return known[network]
+
+    return Metric(name, measure)
+
+
 def summary(found: Exported, model: Path) -> dict[str, Any]:
     """What model.json and the card say of a file."""
     from datetime import datetime, timezone
 
     facts: dict[str, Any] = {
-        "file": found.path.relative_to(model).as_posix(), "bytes": size_of(found.path), "passed": found.passed,
+        "file": found.path.relative_to(model).as_posix(), "bytes": size_of(found.path), "passed": found.passed if found.parity else None,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }  # fmt: skip
     if found.parity:
         whole = found.parity.to_json()
         keys = ("images", "tolerance", "relative_error", "agreement", "first_layer")
-        facts |= {key: whole[key] for key in keys}
+        facts |= {
+            key: whole[key] for key in (*keys, "metric", "original_metric", "file_metric") if key in whole
+        }
     return facts
 
 
@@ -125,15 +170,21 @@ def size_of(path: Path) -> int:
 def described(found: Exported) -> list[str]:
     """The last columns of the printed table."""
     if found.parity is None:
-        return ["", "", "not run here"]
+        return ["", "", "", "not run"]
     parity = found.parity
-    return [f"{parity.relative:.1e}", f"{parity.agreement:.2%}", "yes" if parity.passed else "NO"]
+    metric = f"{parity.original_metric:.4f} -> {parity.file_metric:.4f}" if parity.metric else ""
+    return [f"{parity.relative:.1e}", f"{parity.agreement:.2%}", metric, "yes" if parity.passed else "NO"]
 
 
 def tell_failed(runtime: str, found: Exported) -> str:
     """What to say of a file that differs from the original."""
     assert found.parity is not None
     parity = found.parity
+    metric = (
+        f", {parity.metric} is {parity.file_metric:.4f} and not {parity.original_metric:.4f}"
+        if parity.metric
+        else ""
+    )
     where = (
         f"the first layer that differs is {parity.layer}"
         if parity.layer
@@ -142,5 +193,5 @@ def tell_failed(runtime: str, found: Exported) -> str:
     return (
         f"runtime={runtime} does not give the model's answers: on {parity.images} images its outputs differ by up to "
         f"{parity.relative:.2g} of their range, tolerance={parity.tolerance:g}, and {parity.agreement:.2%} of what is "
-        f"told is alike; {where}. The file is kept as {found.path}"
+        f"told is alike{metric}; {where}. The file is kept as {found.path}"
     )

@@ -16,7 +16,7 @@ from torch import nn
 import mbapps
 from mbapps.deploy import export as module
 from mbapps.deploy import writers
-from mbapps.deploy.bundle import Bundle, fingerprint
+from mbapps.deploy.bundle import Bundle, fingerprint, head_views
 from mbapps.deploy.export import export
 from mbapps.deploy.graph import Graph
 from mbapps.deploy.parity import count_alike
@@ -123,6 +123,38 @@ def test_a_file_may_be_for_one_size_of_batch(models: Path) -> None:
     assert np.abs(scores - wanted["scores"].numpy()).max() < 1e-4
     assert np.abs(boxes - wanted["boxes"].numpy()).max() < 1e-2
     assert np.abs(scores[0] - scores[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("runtime", ANY)
+def test_boxes_may_be_suppressed_in_the_file(models: Path, runtime: str) -> None:
+    folder, images = models / "detection", pictures(4, seed=7)
+    need_runtime("onnx")
+    assert exported(folder, runtime, nms=True).passed
+    original, loaded = mbapps.load(folder), mbapps.load(folder, runtime=runtime)
+    answers = original.predict(images, score_thresh=0)
+    assert sum(len(answer) for answer in answers) > 40
+    for one, two in zip(answers, loaded.predict(images, score_thresh=0), strict=True):
+        ours, theirs = one.to_json(), two.to_json()
+        assert len(ours) == len(theirs) == count_alike(ours, theirs, 1e-3)
+    views = head_views(original.head_facts, images)
+    scores = loaded.network(views)["detection"]["scores"]
+    raw = original.network.head("detection").finish(original.network(views)["detection"])["scores"]
+    assert ((scores > 0).sum((1, 2)).numpy() == [len(answer) for answer in answers]).all()
+    assert (raw > 0.01).sum() > 2 * (scores > 0).sum()
+    assert torch.allclose(scores, raw * (scores > 0), atol=1e-4)
+
+
+def test_suppression_is_for_detectors_where_there_is_an_operator(models: Path) -> None:
+    bundle = Bundle.open(models / "face_embed")
+    with pytest.raises(
+        ValueError, match=r"nms=true is for a model with one head that gives boxes, not 0 of them"
+    ):
+        export(models / "face_embed", bundle, "onnx", pictures(1), nms=True)
+    bundle = Bundle.open(models / "detection")
+    with pytest.raises(
+        ValueError, match=r"nms=true is for runtime=onnx and runtime=openvino: litert has no such"
+    ):
+        export(models / "detection", bundle, "litert", pictures(1), nms=True)
 
 
 def test_core_ml_takes_pictures(models: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from conftest import Cli
 from model_files import need_runtime, pictures, save
 
+from mbapps.data.synthetic import CLASS_NAMES
 from mbapps.deploy import export as exporting
 from mbapps.deploy.parity import Difference, Parity
 from mbapps.images import write_image
@@ -101,6 +102,19 @@ def test_eval_and_index_run_exported_files(
     assert hits[0]["similarity"] == pytest.approx(1, abs=1e-4)
 
 
+def test_the_tasks_number_is_measured_too(cli: Cli, tmp_path: Path, tiny: Path) -> None:
+    need_runtime("onnx")
+    model = save(tmp_path / "model", "detection", names=CLASS_NAMES)
+    words = (f"data.root={tiny}", "split=val", "nms=true", "data.batch_size=8", *CPU)
+    folder = cli("export", f"model={model}", "images=4", *words)
+    numbers = results(folder)
+    assert numbers["onnx_AP"] == pytest.approx(numbers["AP"], abs=1e-3)
+    about = json.loads((model / "model.json").read_text())["exports"]["onnx"]
+    assert about["metric"] == "AP"
+    assert about["file_metric"] == numbers["onnx_AP"]
+    assert about["images"] == 4
+
+
 def test_a_file_that_differs_fails_the_command(
     cli: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +146,8 @@ def test_a_file_that_differs_fails_the_command(
         (("runtime=[]",), r"runtime must be one of .*, got \[\]"),
         (("batch=0",), r"batch must be a whole number >= 1, got 0"),
         (("images=1.5",), r"images must be a whole number >= 1, got 1\.5"),
+        (("nms=1",), r"nms must be true or false, got 1"),
+        (("split=train",), r"split must be val or test, or null, got 'train'"),
         (("tolerance=-1",), r"tolerance must be a number >= 0, got -1"),
     ],
 )
