@@ -149,9 +149,11 @@ def summary(found: Exported, model: Path) -> dict[str, Any]:
     from datetime import datetime, timezone
 
     facts: dict[str, Any] = {
-        "file": found.path.relative_to(model).as_posix(), "bytes": size_of(found.path), "passed": found.passed if found.parity else None,
+        "file": found.path.relative_to(model).as_posix(),
+        "bytes": size_of(found.path),
+        "passed": found.passed if found.parity else None,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }  # fmt: skip
+    }
     if found.parity:
         whole = found.parity.to_json()
         keys = ("images", "tolerance", "relative_error", "agreement", "first_layer")
