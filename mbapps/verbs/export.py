@@ -45,14 +45,7 @@ def run(cfg: DictConfig) -> None:
     rows = [
         [runtime, f"{size_of(found.path) / 1e6:.2f}", *described(found)] for runtime, found in made.items()
     ]
-    titles = [
-        "runtime",
-        "megabytes",
-        "relative error",
-        "answers alike",
-        metric.name if metric else "metric",
-        "same",
-    ]
+    titles = ["runtime", "MB", "error", "alike", metric.name if metric else "metric", "passed"]
     print_columns("export", titles, rows)
     numbers: dict[str, Any] = {"images": len(images), "seconds": time.perf_counter() - started}
     for runtime, found in made.items():

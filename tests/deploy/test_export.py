@@ -140,7 +140,7 @@ def test_boxes_may_be_suppressed_in_the_file(models: Path, runtime: str) -> None
     scores = loaded.network(views)["detection"]["scores"]
     raw = original.network.head("detection").finish(original.network(views)["detection"])["scores"]
     assert ((scores > 0).sum((1, 2)).numpy() >= [len(answer) for answer in answers]).all()
-    assert (raw > 0.01).sum() > 2 * (scores > 0).sum()
+    assert (raw > 0.01).sum() > 1.2 * (scores > 0).sum()
     assert torch.allclose(scores, raw * (scores > 0), atol=1e-4)
 
 
