@@ -111,3 +111,17 @@ def test_what_is_seen_of_an_image_is_told(tmp_path: Path) -> None:
     head = {**facts["heads"]["detection"], "settings": {"central_crop": 0.875}, "image_size": 224}
     text = card(tmp_path, model(heads={"fine_grained": head}))
     assert "- fine_grained: the middle 87.5% of each side is cut out and resized to 224x224 pixels" in text
+
+
+def test_card_lists_files_for_other_runtimes(tmp_path: Path) -> None:
+    compared = {"images": 32, "relative_error": 1.25e-6, "agreement": 1.0}
+    exports = {
+        "onnx": {"file": "exports/onnx/model.onnx", "bytes": 1_250_000, "passed": True, **compared},
+        "litert": {"file": "exports/a|b.tflite", "bytes": 4, "passed": False, "relative_error": None},
+        "coreml": {"file": "exports/coreml/model.mlpackage", "bytes": 9, "passed": None},
+    }
+    text = card(tmp_path, model(exports=exports))
+    assert "| onnx | exports/onnx/model.onnx | 1.25 | 32 | 1.25e-06 | 1 | yes |" in text
+    assert r"| litert | exports/a\|b.tflite | 0.00 | – | unknown | unknown | NO |" in text
+    assert "| coreml | exports/coreml/model.mlpackage | 0.00 | – | unknown | unknown | not run |" in text
+    assert "other runtimes" not in card(tmp_path, model())

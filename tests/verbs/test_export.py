@@ -167,6 +167,28 @@ def test_what_is_not_installed_is_told_before_anything_is_done(
     assert not (model / "exports").exists()
 
 
+def test_without_images_the_synthetic_ones_are_compared(
+    cli: Cli, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "mbapps.data.synthetic.synthetic_root", lambda task: tiny if task == "detection" else None
+    )
+    monkeypatch.setattr("mbapps.verbs.export.need", lambda *names: [])
+    seen: list[int] = []
+
+    def stand_in(
+        model: Path, bundle: object, runtime: str, images: list[np.ndarray], **settings: object
+    ) -> Any:
+        seen.extend(len(image) for image in images)
+        return exporting.Exported(model / "model.json", None)
+
+    monkeypatch.setattr(exporting, "export", stand_in)
+    model = save(tmp_path / "model", "detection")
+    folder = cli("export", f"model={model}", "images=5")
+    assert len(seen) == 5
+    assert results(folder)["context"]["source"] == str(tiny)
+
+
 def test_images_that_cannot_be_read_are_told(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
