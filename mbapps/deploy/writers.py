@@ -39,8 +39,8 @@ def write_openvino(
     graph: Graph, path: Path, facts: str, batch: int | None, nms: Suppression | None = None
 ) -> None:
     """Write a .xml file and its .bin in full precision; its facts are runtime information."""
-    openvino, frontends, fx = need(
-        "openvino", "openvino", "openvino.frontend", "openvino.frontend.pytorch.fx_decoder"
+    openvino, frontends, fx, passes = need(
+        "openvino", "openvino", "openvino.frontend", "openvino.frontend.pytorch.fx_decoder", "openvino.passes"
     )
     if nms:  # by way of ONNX, which has the operator
         with tempfile.TemporaryDirectory() as folder:
@@ -50,6 +50,9 @@ def write_openvino(
         frontend = frontends.FrontEndManager().load_by_framework("pytorch")
         decoder = fx.TorchFXPythonDecoder.from_exported_program(exported(graph, batch))
         model = frontend.convert(frontend.load(decoder))
+    manager = passes.Manager()  # weights become constants, as quantisation wants them
+    manager.register_pass(passes.ConstantFolding())
+    manager.run_passes(model)
     model.reshape({0: openvino.PartialShape([batch or -1, *graph.example(1).shape[1:]])})
     model.inputs[0].get_tensor().set_names({INPUT})
     for output, found in zip(graph.outputs, model.outputs, strict=True):
