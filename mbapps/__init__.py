@@ -23,6 +23,7 @@ def load(
     trust: str | None = None,
     runtime: str = "torch",
     runtime_file: str | Path | None = None,
+    precision: str = "float32",
 ) -> Bundle:
     """Open a model folder: `load(folder).predict(images)`.
 
@@ -33,6 +34,7 @@ def load(
         runtime: what answers: "torch", or "onnx", "openvino", "litert" or "executorch", which run the file that
             `mbapps export` left in the folder. The heads decode the answers of all alike.
         runtime_file: an exported file of the same model that lies elsewhere.
+        precision: of the exported file in the folder: "float32" or "int8".
 
     Raises:
         FileNotFoundError: there is no model folder at `folder`, or it was not exported to that runtime.
@@ -42,4 +44,6 @@ def load(
     """
     from .deploy.bundle import Bundle
 
-    return Bundle.open(folder, device=device, trust=trust, runtime=runtime, runtime_file=runtime_file)
+    return Bundle.open(
+        folder, device=device, trust=trust, runtime=runtime, runtime_file=runtime_file, precision=precision
+    )

@@ -202,8 +202,16 @@ def open_bundle(cfg: DictConfig, model: str | Path | None = None, runtime: str |
     """Open the model folder that the user named, or `model`, in the runtime and on the device that the verb has."""
     from .deploy.bundle import Bundle, pick_device
 
+    precision = cfg.get("precision", "float32") if runtime is None else "float32"
     runtime, file = runtime or cfg.get("runtime", "torch"), cfg.get("runtime_file")
     device = "cpu"
     if "device" in cfg and (runtime == "torch" or cfg.device != "auto"):  # the other runtimes are on the CPU
         device = pick_device(cfg.device)
-    return Bundle.open(model or cfg.model, device=device, trust=cfg.trust, runtime=runtime, runtime_file=file)
+    return Bundle.open(
+        model or cfg.model,
+        device=device,
+        trust=cfg.trust,
+        runtime=runtime,
+        runtime_file=file,
+        precision=precision,
+    )

@@ -57,8 +57,11 @@ class Bundle:
         trust: str | None = None,
         runtime: str = "torch",
         runtime_file: str | Path | None = None,
+        precision: str = "float32",
     ) -> Bundle:
         """Open a model folder; see `mbapps.load`."""
+        if runtime == "torch" and precision != "float32":
+            raise ValueError(f"precision={precision} is for exported files: name their runtime by runtime=")
         if runtime != "torch" and device != "cpu":
             raise ValueError(f"runtime={runtime} runs on device=cpu, got device={device}")
         folder = Path(folder)
@@ -82,7 +85,8 @@ class Bundle:
         if runtime != "torch" or runtime_file:
             from .runtimes import RuntimeNetwork, open_runtime
 
-            file = open_runtime(folder, runtime, fingerprint(folder), file=runtime_file)
+            origin = fingerprint(folder)
+            file = open_runtime(folder, runtime, origin, file=runtime_file, precision=precision)
             network = RuntimeNetwork(network, file)
         return cls(network.eval(), facts, device, runtime)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -23,7 +24,8 @@ from .bundle import Bundle, fingerprint, head_views, view_share
 from .graph import INPUT, Graph, fold_norms
 from .nms import suppression_of
 from .parity import Parity, compare, first_divergence
-from .runtimes import FACTS, FORMAT, RuntimeFile, RuntimeNetwork, digest, export_folder
+from .quantize import LEAST_SHARE, QUANTIZERS, quantize
+from .runtimes import FACTS, FLOAT, FORMAT, INT8, RuntimeFile, RuntimeNetwork, digest, export_folder
 from .sessions import RUNTIMES, Session
 from .writers import ANY_BATCH, write
 
@@ -62,6 +64,7 @@ def export(
     nms: bool = False,
     tolerance: float = 1e-3,
     metric: Metric | None = None,
+    calibration: Sequence[UInt8Image] | None = None,
 ) -> Exported:
     """Write a model folder's file for a runtime to `<model>/exports/<runtime>/`, with export.json and parity.json.
 
@@ -76,6 +79,7 @@ def export(
         nms: suppress a detector's boxes in the file, so that what is left over has a score of 0.
         tolerance: greatest error of an output, as a share of its range.
         metric: the task's number, to be measured of the original and of the file.
+        calibration: images [H, W, 3] to write a file in 8 bits with; None writes one in full precision.
 
     Raises:
         ValueError: there is no such runtime, or it has no operator for something in the network.
@@ -83,10 +87,19 @@ def export(
     """
     if runtime not in RUNTIMES:
         raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
-    kind, places = RUNTIMES[runtime], export_folder(model, runtime)
+    precision = FLOAT if calibration is None else INT8
+    if precision == INT8 and runtime not in QUANTIZERS:
+        raise ValueError(
+            f"precision=int8 is for runtime={' and runtime='.join(QUANTIZERS)}, not runtime={runtime}"
+        )
+    kind, places = RUNTIMES[runtime], export_folder(model, runtime, precision)
     folded = fold_norms(bundle.network)
     graph = Graph(folded).eval()
-    facts = {**describe(bundle, graph, runtime, fingerprint(model), batch), "nms": nms}
+    facts = {
+        **describe(bundle, graph, runtime, fingerprint(model), batch),
+        "nms": nms,
+        "precision": precision,
+    }
     suppression = suppression_of(bundle.network) if nms else None
     places.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{runtime}.", dir=places.parent) as holder:
@@ -94,24 +107,47 @@ def export(
         folder.mkdir()
         path = folder / kind.file
         write(runtime, graph, path, json.dumps(facts, ensure_ascii=False), batch, suppression)
+        if calibration is not None:
+            facts["int8"] = _quantize(bundle, runtime, path, calibration, facts)
         describe_files(folder, facts, path.name)
         if kind.session is None:
             return Exported(_place(folder, places) / path.name, None)
-        file = RuntimeFile(path, facts["fingerprint"])
+        parity = Parity(runtime, tolerance) if calibration is None else int8_parity(runtime)
+        other = RuntimeNetwork(bundle.network, RuntimeFile(path, facts["fingerprint"])).eval()
         batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-        other = RuntimeNetwork(bundle.network, file).eval()
-        parity = compare(bundle, other, batches, Parity(runtime, tolerance), suppressed=nms)
+        compare(bundle, other, batches, parity, suppressed=nms)
         if metric:
             parity.metric = metric.name
             parity.original_metric, parity.file_metric = metric.measure(bundle.network), metric.measure(other)
         if not parity.passed:
-            parity.layer = find_layer(bundle, folded, runtime, images, batch, tolerance)
-            places, path = places.with_name(f"{runtime}_{FAILED}"), rename(folder, path)
+            if calibration is None:
+                parity.layer = find_layer(bundle, folded, runtime, images, batch, tolerance)
+            places, path = places.with_name(f"{places.name}_{FAILED}"), rename(folder, path)
             describe_files(folder, facts, path.name)
         write_text(folder / PARITY, json.dumps(parity.to_json(), indent=1, allow_nan=False) + "\n")
         if parity.passed:
-            shutil.rmtree(places.with_name(f"{runtime}_{FAILED}"), ignore_errors=True)  # an earlier try
+            shutil.rmtree(places.with_name(f"{places.name}_{FAILED}"), ignore_errors=True)  # an earlier try
         return Exported(_place(folder, places) / path.name, parity)
+
+
+def int8_parity(runtime: str) -> Parity:
+    """What is asked of a file in 8 bits: answers that are alike for the most part, and the task's number."""
+    return Parity(runtime, math.inf, near=0.05, least_agreement=0.8, metric_tolerance=0.01)
+
+
+def _quantize(
+    bundle: Bundle, runtime: str, path: Path, images: Sequence[UInt8Image], facts: Mapping[str, Any]
+) -> dict[str, int]:
+    """Make a file one in 8 bits, checked to be; give how many of its layers are."""
+    head = next(iter(bundle.facts["heads"].values()))
+    views = head_views(head, images).permute(0, 2, 3, 1).numpy()
+    share = quantize(runtime, path, views, json.dumps(facts, ensure_ascii=False))
+    if share.int8 < LEAST_SHARE * share.layers:
+        raise ValueError(
+            f"runtime={runtime} precision=int8: only {share.int8} of {share.layers} layers are in 8 bits; the file is "
+            "float for the most part, so it is not kept"
+        )
+    return {**share._asdict(), "calibration_images": len(images)}
 
 
 def _place(folder: Path, target: Path) -> Path:
@@ -140,7 +176,7 @@ def describe(bundle: Bundle, graph: Graph, runtime: str, origin: str, batch: int
         for name, head in bundle.facts["heads"].items()
     }  # fmt: skip
     return {
-        "format": FORMAT, "runtime": runtime, "precision": "float32", "fingerprint": origin,
+        "format": FORMAT, "runtime": runtime, "fingerprint": origin,
         "versions": {"mbapps": __version__, "torch": torch.__version__, **_version(RUNTIMES[runtime].package)},
         "image_size": side, "batch": [least, most],
         "input": {"name": INPUT, "type": "uint8", "shape": [shown, side, side, 3], "colours": "RGB"},

@@ -59,6 +59,9 @@ class Parity:
     alike, told: items of the answers, and how many of them both tell.
     layer: the first that differs by more than the tolerance, where something does.
     metric: the task's number that was measured on labelled images, if any; then of the original and of the file.
+    near: numbers of two answers may differ by twice this share of their size; None takes the tolerance.
+    least_agreement: share of what is told that must be alike.
+    metric_tolerance: greatest difference of the task's number.
     """
 
     runtime: str
@@ -71,6 +74,9 @@ class Parity:
     metric: str | None = None
     original_metric: float = math.nan
     file_metric: float = math.nan
+    near: float | None = None
+    least_agreement: float = LEAST_AGREEMENT
+    metric_tolerance: float = METRIC_TOLERANCE
 
     @property
     def relative(self) -> float:
@@ -86,8 +92,8 @@ class Parity:
     def passed(self) -> bool:
         """Whether the file may be used in the original's place."""
         apart = abs(self.original_metric - self.file_metric)
-        measured = self.metric is None or apart <= METRIC_TOLERANCE * max(1.0, abs(self.original_metric))
-        return self.relative <= self.tolerance and self.agreement >= LEAST_AGREEMENT and measured
+        measured = self.metric is None or apart <= self.metric_tolerance * max(1.0, abs(self.original_metric))
+        return self.relative <= self.tolerance and self.agreement >= self.least_agreement and measured
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and strings; an error without end is null."""
@@ -102,7 +108,9 @@ class Parity:
             "metric": self.metric, "original_metric": self.original_metric, "file_metric": self.file_metric,
         }  # fmt: skip
         return {
-            "runtime": self.runtime, "passed": self.passed, "images": self.images, "tolerance": self.tolerance,
+            "runtime": self.runtime, "passed": self.passed, "images": self.images,
+            "tolerance": self.tolerance if math.isfinite(self.tolerance) else None,
+            "least_agreement": self.least_agreement,
             "relative_error": self.relative if math.isfinite(self.relative) else None,
             "agreement": self.agreement, "first_layer": self.layer, **metric, "outputs": outputs,
         }  # fmt: skip
@@ -126,6 +134,7 @@ def compare(
         parity: what was found before.
         suppressed: `other` gives 0 as the score of boxes that suppression takes away.
     """
+    near = parity.tolerance if parity.near is None else parity.near
     for images in batches:
         parity.images += len(images)
         sizes = torch.tensor([image.shape[:2] for image in images])
@@ -143,7 +152,7 @@ def compare(
             pairs = zip(head.decode(ours, sizes), head.decode(theirs, sizes), strict=True)
             for answers in pairs:
                 one, two = (told(answer, facts.get("thresholds")) for answer in answers)
-                parity.alike += 2 * count_alike(one, two, parity.tolerance)
+                parity.alike += 2 * count_alike(one, two, near)
                 parity.told += len(one) + len(two)
     return parity
 

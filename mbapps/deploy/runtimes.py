@@ -21,6 +21,7 @@ from .sessions import RUNTIMES, Session
 TORCH = "torch"  # the runtime that needs no exported file
 EXPORTS = "exports"  # folder of a model folder: a folder per runtime
 FACTS = "export.json"  # beside each exported file
+FLOAT, INT8 = "float32", "int8"  # precisions
 FORMAT = 1  # of export.json
 
 
@@ -120,13 +121,18 @@ class RuntimeNetwork(Network):
         return super().answer(images, name, flip=flip)
 
 
-def export_folder(model: str | Path, runtime: str) -> Path:
+def export_folder(model: str | Path, runtime: str, precision: str = FLOAT) -> Path:
     """Where the file of a model folder for a runtime lies."""
-    return Path(model) / EXPORTS / runtime
+    return Path(model) / EXPORTS / (runtime if precision == FLOAT else f"{runtime}_{precision}")
 
 
 def open_runtime(
-    model: str | Path, runtime: str, fingerprint: str, *, file: str | Path | None = None
+    model: str | Path,
+    runtime: str,
+    fingerprint: str,
+    *,
+    file: str | Path | None = None,
+    precision: str = FLOAT,
 ) -> RuntimeFile:
     """Open a model folder's file for a runtime, or `file`.
 
@@ -137,7 +143,8 @@ def open_runtime(
     """
     if runtime not in (TORCH, *RUNTIMES):
         raise ValueError(f"runtime must be one of {', '.join((TORCH, *RUNTIMES))}, got {runtime!r}")
-    path = Path(file) if file else export_folder(model, runtime) / RUNTIMES[runtime].file
+    check_precision(precision)
+    path = Path(file) if file else export_folder(model, runtime, precision) / RUNTIMES[runtime].file
     if not path.exists():
         named = f"runtime_file={file}" if file else f"{path}"
         raise FileNotFoundError(
@@ -147,6 +154,16 @@ def open_runtime(
     if own != runtime:
         raise ValueError(f"runtime_file={path} is for runtime={own}, not runtime={runtime}")
     return RuntimeFile(path, fingerprint)
+
+
+def check_precision(precision: str) -> None:
+    """Check that there is such a precision.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if precision not in (FLOAT, INT8):
+        raise ValueError(f"precision must be {FLOAT} or {INT8}, got {precision!r}")
 
 
 def read_export(path: Path) -> dict[str, Any]:

@@ -26,21 +26,29 @@ def run(cfg: DictConfig) -> None:
     from mbapps import app
     from mbapps.deploy.bundle import save_facts
     from mbapps.deploy.export import export
+    from mbapps.deploy.runtimes import INT8, export_folder
     from mbapps.report import print_columns, print_table, run_context, write_results
 
     started = time.perf_counter()
     runtimes = check(cfg)
     folder = app.run_folder(cfg)
     bundle = app.open_bundle(cfg, runtime="torch")
-    images, source = images_of(cfg, next(iter(bundle.facts["heads"])))
+    task = next(iter(bundle.facts["heads"]))
+    images, source = images_of(cfg, task, "source", cfg.images)
+    calibration = None
+    if cfg.precision == INT8:
+        key = "source" if cfg.calibration is None else "calibration"
+        calibration, _ = images_of(cfg, task, key, cfg.calibration_images)
     metric = metric_of(cfg, folder, bundle)
     made: dict[str, Exported] = {}
     for runtime in runtimes:
         made[runtime] = export(
             Path(cfg.model), bundle, runtime, images,
             batch=cfg.batch, nms=cfg.nms, tolerance=float(cfg.tolerance), metric=metric,
+            calibration=calibration,
         )  # fmt: skip
-        bundle.facts.setdefault("exports", {})[runtime] = summary(made[runtime], Path(cfg.model))
+        name = export_folder(cfg.model, runtime, cfg.precision).name
+        bundle.facts.setdefault("exports", {})[name] = summary(made[runtime], Path(cfg.model))
         model = save_facts(cfg.model, bundle.facts)
     rows = [
         [runtime, f"{size_of(found.path) / 1e6:.2f}", *described(found)] for runtime, found in made.items()
@@ -71,6 +79,8 @@ def check(cfg: DictConfig) -> list[str]:
         ValueError: a setting is out of its range, or there is no such runtime.
         ImportError: a runtime is not installed.
     """
+    from mbapps.deploy.quantize import import_nncf
+    from mbapps.deploy.runtimes import INT8, check_precision
     from mbapps.deploy.writers import MODULES
 
     wanted = [cfg.runtime] if isinstance(cfg.runtime, str) else list(cfg.runtime or ())
@@ -78,7 +88,8 @@ def check(cfg: DictConfig) -> list[str]:
     if unknown or not wanted:
         got = ", ".join(unknown) or cfg.runtime
         raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, or a list of them, got {got}")
-    for key in ("batch", "images"):
+    check_precision(cfg.precision)
+    for key in ("batch", "images", "calibration_images"):
         if not (key == "batch" and cfg.batch is None) and (type(cfg[key]) is not int or cfg[key] < 1):
             raise ValueError(f"{key} must be a whole number >= 1, got {cfg[key]}")
     if type(cfg.tolerance) not in (int, float) or not 0 <= cfg.tolerance < math.inf:
@@ -89,11 +100,13 @@ def check(cfg: DictConfig) -> list[str]:
         raise ValueError(f"split must be val or test, or null, got {cfg.split!r}")
     for runtime in wanted:
         need(runtime, *MODULES[runtime])
+    if cfg.precision == INT8:
+        import_nncf()
     return wanted
 
 
-def images_of(cfg: DictConfig, task: str) -> tuple[list[UInt8Image], str]:
-    """The images to compare answers on, and where they are from.
+def images_of(cfg: DictConfig, task: str, key: str, count: int) -> tuple[list[UInt8Image], str]:
+    """At most `count` images of those that `key` names, evenly chosen, and where they are from.
 
     Raises:
         FileNotFoundError: there are none.
@@ -103,13 +116,12 @@ def images_of(cfg: DictConfig, task: str) -> tuple[list[UInt8Image], str]:
     from mbapps.images import BrokenImageError
     from mbapps.sources import find_sources, read_images
 
-    source = cfg.source or cfg.data.get("root") or synthetic_root(task)
+    source = cfg[key] or cfg.data.get("root") or synthetic_root(task)
     files, _ = find_sources(source)
-    step = max(1, len(files) // cfg.images)
-    chosen = files[::step][: cfg.images]
+    chosen = files[:: max(1, len(files) // count)][:count]
     read = [image for _, image in read_images(chosen, len(chosen)) if not isinstance(image, BrokenImageError)]
     if not read:
-        raise ValueError(f"none of {len(chosen)} images of {source} can be read; name others by source=")
+        raise ValueError(f"none of {len(chosen)} images of {source} can be read; name others by {key}=")
     return read, str(source)
 
 
@@ -180,13 +192,14 @@ def tell_failed(runtime: str, found: Exported) -> str:
         if parity.metric
         else ""
     )
-    where = (
-        f"the first layer that differs is {parity.layer}"
-        if parity.layer
-        else "with the outputs of its layers visible none differs: the runtime joins layers otherwise"
-    )
+    where, limit = "", ""
+    if math.isfinite(parity.tolerance):
+        limit = f", tolerance={parity.tolerance:g}"
+        where = "; with the outputs of its layers visible none differs: the runtime joins layers otherwise"
+    if parity.layer:
+        where = f"; the first layer that differs is {parity.layer}"
     return (
         f"runtime={runtime} does not give the model's answers: on {parity.images} images its outputs differ by up to "
-        f"{parity.relative:.2g} of their range, tolerance={parity.tolerance:g}, and {parity.agreement:.2%} of what is "
-        f"told is alike{metric}; {where}. The file is kept as {found.path}"
+        f"{parity.relative:.2g} of their range{limit}, and {parity.agreement:.2%} of what is told is alike, "
+        f"{parity.least_agreement:.0%} must be{metric}{where}. The file is kept as {found.path}"
     )
