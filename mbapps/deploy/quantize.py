@@ -109,11 +109,11 @@ def quantize_onnx(path: Path, views: NDArray[np.uint8], facts: str) -> Share:
 
 def _quantized(model: Any, items: list[Any]) -> Any:
     nncf = import_nncf()
-    scope = nncf.IgnoredScope(types=ARITHMETIC, validate=False)
-    data = nncf.Dataset(items)
     return nncf.quantize(
-        model, data, preset=nncf.QuantizationPreset.MIXED, subset_size=len(items), ignored_scope=scope
-    )
+        model, nncf.Dataset(items), preset=nncf.QuantizationPreset.MIXED, subset_size=len(items),
+        ignored_scope=nncf.IgnoredScope(types=ARITHMETIC, validate=False),
+        fast_bias_correction=False,  # the slow one is worth a point of top-1 in a network of alpha 0.25
+    )  # fmt: skip
 
 
 QUANTIZERS: dict[str, Callable[[Path, NDArray[np.uint8], str], Share]] = {
