@@ -147,9 +147,8 @@ def open_runtime(
     path = Path(file) if file else export_folder(model, runtime, precision) / RUNTIMES[runtime].file
     if not path.exists():
         named = f"runtime_file={file}" if file else f"{path}"
-        raise FileNotFoundError(
-            f"no file at {named}: mbapps export model={model} runtime={runtime} writes one"
-        )
+        asked = f"runtime={runtime}" + ("" if precision == FLOAT else f" precision={precision}")
+        raise FileNotFoundError(f"no file at {named}: mbapps export model={model} {asked} writes one")
     own = read_export(path)["runtime"]
     if own != runtime:
         raise ValueError(f"runtime_file={path} is for runtime={own}, not runtime={runtime}")

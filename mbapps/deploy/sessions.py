@@ -37,8 +37,8 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def need(runtime: str, *modules: str) -> list[Any]:
-    """Import what a runtime comes with.
+def need(runtime: str, *modules: str, key: str = "runtime") -> list[Any]:
+    """Import what a runtime, or another value of a key, comes with; the extra is called as that.
 
     Raises:
         ImportError: a module is missing; the message names the extra.
@@ -48,7 +48,7 @@ def need(runtime: str, *modules: str) -> list[Any]:
             return [importlib.import_module(module) for module in modules]
     except ImportError as error:
         raise ImportError(
-            f"runtime={runtime} needs a package that is missing ({error}): pip install 'mbapps[{runtime}]'"
+            f"{key}={runtime} needs a package that is missing ({error}): pip install 'mbapps[{runtime}]'"
         ) from error
 
 

@@ -117,7 +117,10 @@ def images_of(cfg: DictConfig, task: str, key: str, count: int) -> tuple[list[UI
     from mbapps.sources import find_sources, read_images
 
     source = cfg[key] or cfg.data.get("root") or synthetic_root(task)
-    files, _ = find_sources(source)
+    try:
+        files, _ = find_sources(source)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(str(error).replace("source=", f"{key}=", 1)) from None
     chosen = files[:: max(1, len(files) // count)][:count]
     read = [image for _, image in read_images(chosen, len(chosen)) if not isinstance(image, BrokenImageError)]
     if not read:
