@@ -42,6 +42,11 @@ class Case:
         parts = [self.runtime, self.precision, f"batch{self.batch}"]
         return "_".join(parts if self.threads is None else [*parts, f"threads{self.threads}"])
 
+    @property
+    def title(self) -> str:
+        """The same, for people."""
+        return self.name.replace("_", " ")
+
     def numbers(self) -> dict[str, Any]:
         """What was measured, by name."""
         middle, slow = np.percentile(self.took, [50, 95]).tolist()

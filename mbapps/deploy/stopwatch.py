@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -64,12 +65,16 @@ def measure(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def peak_megabytes() -> float | None:
     """The most memory that this process ever had; None where the system does not tell."""
+    status = Path("/proc/self/status")
+    if status.exists():  # not getrusage, whose peak is at first that of the parent process
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        return int(found[1]) * 1024 / 1e6 if found else None
     try:
         import resource
     except ImportError:  # Windows
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6)
+    return float(peak if sys.platform == "darwin" else peak * 1024) / 1e6
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def run(cfg: DictConfig) -> None:
     from mbapps.deploy.benchmark import find_cases, measure
     from mbapps.models.folder import read_facts
     from mbapps.report import print_columns, print_table, run_context, write_report, write_results
-    from mbapps.sections import Plot, Rows, format_value
+    from mbapps.sections import Plot, Rows
 
     check(cfg)
     folder, model = app.run_folder(cfg), Path(cfg.model)
@@ -35,14 +35,11 @@ def run(cfg: DictConfig) -> None:
     for case in track(rounds, "measuring", transient=True):
         measure(case, float(cfg.seconds))
     table = [(case, case.numbers()) for case in cases]
-    titles = ["", "batch", "threads", "p50 ms", "p95 ms", "img/s", "MB", "peak MB"]
+    titles = ["", "p50 ms", "p95 ms", "img/s", "MB", "peak MB"]
     rows = [
-        [
-            f"{case.runtime} {case.precision}", str(case.batch), format_value("", case.threads),
-            *("–" if value is None else f"{value:.4g}" for value in numbers.values()),
-        ]
+        [case.title, *("–" if value is None else f"{value:.4g}" for value in numbers.values())]
         for case, numbers in table
-    ]  # fmt: skip
+    ]
     print_columns("benchmark", titles, rows)
     for reason in left_out:
         print(f"left out: {reason}")
@@ -50,7 +47,7 @@ def run(cfg: DictConfig) -> None:
     known = {name: value for name, value in flat.items() if value is not None}
     results = write_results(folder, known, {**run_context(), "model": str(model), "left_out": left_out})
     sections: list[Section] = [
-        Rows("Measured", {case.name: numbers for case, numbers in table}),
+        Rows("Measured", {case.title: numbers for case, numbers in table}),
         Plot("Latency", draw(cases), "Half of the runs take this long; the line ends where 95 % of them do."),
     ]
     report = write_report(folder / "report.html", f"benchmark of {model}", sections)
@@ -95,7 +92,7 @@ def draw(cases: list[Case]) -> Figure:
         colour = COLOURS[runtimes.index(case.runtime) % len(COLOURS)]
         ax.barh(place, middle, color=colour, height=0.7)
         ax.plot([middle, slow], [place, place], color=INK, linewidth=1)
-    ax.set_yticks(range(len(cases)), [case.name.replace("_", " ") for case in cases])
+    ax.set_yticks(range(len(cases)), [case.title for case in cases])
     ax.invert_yaxis()
     ax.set_xlabel("milliseconds an image")
     return figure
