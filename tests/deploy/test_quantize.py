@@ -43,7 +43,9 @@ def test_a_file_in_8_bits_is_small_and_alike(runtime: str, tmp_path: Path, cli: 
     facts = json.loads((model / "exports" / f"{runtime}_int8" / "export.json").read_text())
     assert facts["precision"] == "int8"
     layers = 1 + 8 * 2 + 1  # stem, pairs, linear
-    assert facts["int8"] == {"int8": layers, "layers": layers, "calibration_images": 8}
+    assert facts["int8"]["layers"] == layers
+    assert facts["int8"]["int8"] >= layers - 1  # the last one gives the answer in float
+    assert facts["int8"]["calibration_images"] == 8
     loaded = mbapps.load(model, runtime=runtime, precision="int8")
     found = loaded.predict(photos / "3.png")[0].to_json()
     wanted = mbapps.load(model).predict(photos / "3.png")[0].to_json()
