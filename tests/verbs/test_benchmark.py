@@ -94,7 +94,7 @@ def test_a_process_that_fails_is_told(model: Path, monkeypatch: pytest.MonkeyPat
     (case,), _ = cases(model, runtimes=["torch"])
     case.asked["model"] = str(model / "gone")
     with pytest.raises(
-        RuntimeError, match=r"torch_float32_batch1 could not be measured: FileNotFoundError: no "
+        ChildProcessError, match=r"torch_float32_batch1 could not be measured: FileNotFoundError: no "
     ):
         measure(case, 0.05)
     assert module.Case("onnx", "int8", 2, 8, 1.0, {}).name == "onnx_int8_batch8_threads2"
