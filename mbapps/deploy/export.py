@@ -144,8 +144,8 @@ def _quantize(
     share = quantize(runtime, path, views, json.dumps(facts, ensure_ascii=False))
     if share.int8 < LEAST_SHARE * share.layers:
         raise ValueError(
-            f"runtime={runtime} precision=int8: only {share.int8} of {share.layers} layers are in 8 bits; the file is "
-            "float for the most part, so it is not kept"
+            f"runtime={runtime} precision=int8: only {share.int8} of {share.layers} layers are in 8 bits, fewer than "
+            f"{LEAST_SHARE:.0%}; the file is not kept"
         )
     return {**share._asdict(), "calibration_images": len(images)}
 

@@ -16,7 +16,7 @@ from .runtimes import INT8
 from .sessions import need, quiet
 from .writers import METADATA, explaining
 
-LEAST_SHARE = 0.8  # of the layers with weights that must be in 8 bits
+LEAST_SHARE = 0.7  # of the layers with weights that must be in 8 bits
 ORT_INT8 = (
     "QLinearConv",
     "QGemm",
