@@ -253,17 +253,31 @@ def _build_logger(name: Any, logger: DictConfig, folder: Path) -> Any:
         ) from error
 
 
-def open_bundle(cfg: DictConfig, model: str | Path | None = None, head: str | None = None) -> Bundle:
-    """Open the model folder that the user named, or `model`, on the device of cfg.device, if the verb has one.
+def open_bundle(
+    cfg: DictConfig, model: str | Path | None = None, head: str | None = None, runtime: str | None = None
+) -> Bundle:
+    """Open the model folder that the user named, or `model`, in the runtime and on the device that the verb has.
 
     Of several heads in it those are opened that heads= names, or the one of task=, or `head`.
     """
     from .deploy.bundle import Bundle, pick_device
     from .models.folder import read_facts
 
-    device = pick_device(cfg.device) if "device" in cfg else "cpu"
     folder = Path(model or cfg.model)
     wanted = None
     if len(read_facts(folder)["heads"]) > 1:
         wanted = [head] if head else chosen(cfg) if "heads" in cfg else [task_name(cfg)]
-    return Bundle.open(folder, device=device, trust=cfg.trust, heads=wanted)
+    precision = cfg.get("precision", "float32") if runtime is None else "float32"
+    runtime, file = runtime or cfg.get("runtime", "torch"), cfg.get("runtime_file")
+    device = "cpu"
+    if "device" in cfg and (runtime == "torch" or cfg.device != "auto"):  # the other runtimes are on the CPU
+        device = pick_device(cfg.device)
+    return Bundle.open(
+        folder,
+        device=device,
+        trust=cfg.trust,
+        heads=wanted,
+        runtime=runtime,
+        runtime_file=file,
+        precision=precision,
+    )

@@ -82,7 +82,7 @@ def write_card(path: str | Path, model: Mapping[str, Any]) -> Path:
             parts.append(places_section(head, model.get("lineage") or {}, mark))
         else:
             parts.append(_classes(head, mark))
-    parts += [_input(heads), _origin(model), _limits(heads), _usage()]
+    parts += [_input(heads), _exports(model), _origin(model), _limits(heads), _usage()]
     path = Path(path)
     with replacing(path) as temporary:
         temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
@@ -191,6 +191,31 @@ def _view(head: Mapping[str, Any]) -> str:
     if head.get("landmarks"):
         return "the face is turned upright by five points, which you have to give, and "
     return "" if crop == 1 else f"the middle {crop:.1%} of each side is cut out and "
+
+
+def _exports(model: Mapping[str, Any]) -> str:
+    """Files for other runtimes, and how far their answers were from the model's own."""
+    rows = [
+        (
+            runtime, file.get("file", "unknown"), f"{file.get('bytes', 0) / 1e6:.2f}",
+            format_value("", file.get("images")), _share(file.get("relative_error")),
+            _share(file.get("agreement")), {True: "yes", False: "NO"}.get(file.get("passed"), "not run"),
+        )
+        for runtime, file in (model.get("exports") or {}).items()
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    head = ("runtime", "file", "MB", "images compared", "greatest difference", "answers alike", "passed")
+    return (
+        "## Files for other runtimes\n\n"
+        + _table(head, rows)
+        + "\n\nThe greatest difference of a raw output is a share "
+        "of its range. A file that did not pass is not opened by `runtime=`."
+    )
+
+
+def _share(value: Any) -> str:
+    return "unknown" if value is None else f"{value:.3g}"
 
 
 def _origin(model: Mapping[str, Any]) -> str:

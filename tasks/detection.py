@@ -168,12 +168,23 @@ class DetectionHead(nn.Module):
         flip = deltas.new_tensor([-1.0, 1.0, 1.0, 1.0])  # the centre moves the other way
         return {"logits": outputs["logits"][:, self.mirrored], "deltas": deltas * flip}
 
-    @torch.no_grad()
-    def decode(self, outputs: dict[str, Tensor], sizes: Tensor) -> list[Detections]:
-        """Raw outputs and the original heights and widths [B, 2] -> boxes in the original images' pixels."""
+    def finish(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Raw outputs -> {"boxes": [B, A, 4] xyxy px of the input, "scores": [B, A, K]}; such are left alone."""
+        if "boxes" in outputs:
+            return outputs
         logits, deltas = outputs["logits"].float(), outputs["deltas"].float()
         softmax = self.settings["classification"] == "softmax"
         probs = (logits.softmax(dim=-1) if softmax else logits.sigmoid())[..., BACKGROUND + 1 :]
+        return {
+            "boxes": self.box_coder.decode(deltas, self.anchors).clamp(0, self.image_size),
+            "scores": probs,
+        }
+
+    @torch.no_grad()
+    def decode(self, outputs: dict[str, Tensor], sizes: Tensor) -> list[Detections]:
+        """Outputs, finished or not, and the original heights and widths [B, 2] -> boxes in the original images' px."""
+        outputs = self.finish(outputs)
+        boxes, probs = outputs["boxes"], outputs["scores"]
         flat = probs.flatten(1)  # [B, A * K]
         above = (flat > self.settings["score_thresh"]).sum(dim=1)
         count = min(NUM_CANDIDATES, int(above.max())) if len(above) else 0
@@ -181,7 +192,6 @@ class DetectionHead(nn.Module):
         scores = scores * (scores > self.settings["score_thresh"])  # images with fewer candidates: padding
         labels = index % probs.shape[-1]
         anchor = index // probs.shape[-1]
-        boxes = self.box_coder.decode(deltas, self.anchors).clamp(0, self.image_size)
         boxes = boxes.gather(1, anchor[..., None].expand(-1, -1, 4))
         keep = suppress(boxes, labels, scores, nms_thresh=self.settings["nms_thresh"])
         scale = sizes.flip(1).repeat(1, 2)[:, None].to(boxes) / self.image_size  # [B, 1, 4]

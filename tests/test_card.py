@@ -153,3 +153,17 @@ def test_nested_cells_are_told(tmp_path: Path) -> None:
     text = card(tmp_path, geo(class_names=["a/1", "b/04", "b/1c"]))
     assert "the finest of 2 nested partitions, of 1 and 2 cells" in text
     assert "no cells of the Earth" in card(tmp_path, geo(class_names=["cat", "dog"]))
+
+
+def test_card_lists_files_for_other_runtimes(tmp_path: Path) -> None:
+    compared = {"images": 32, "relative_error": 1.25e-6, "agreement": 1.0}
+    exports = {
+        "onnx": {"file": "exports/onnx/model.onnx", "bytes": 1_250_000, "passed": True, **compared},
+        "litert": {"file": "exports/a|b.tflite", "bytes": 4, "passed": False, "relative_error": None},
+        "coreml": {"file": "exports/coreml/model.mlpackage", "bytes": 9, "passed": None},
+    }
+    text = card(tmp_path, model(exports=exports))
+    assert "| onnx | exports/onnx/model.onnx | 1.25 | 32 | 1.25e-06 | 1 | yes |" in text
+    assert r"| litert | exports/a\|b.tflite | 0.00 | – | unknown | unknown | NO |" in text
+    assert "| coreml | exports/coreml/model.mlpackage | 0.00 | – | unknown | unknown | not run |" in text
+    assert "other runtimes" not in card(tmp_path, model())

@@ -50,12 +50,25 @@ class Bundle:
     network: Network
     facts: dict[str, Any]
     device: str = "cpu"
+    runtime: str = "torch"
 
     @classmethod
     def open(
-        cls, folder: str | Path, *, device: str = "cpu", trust: str | None = None, heads: Sequence[str] | None = None
-    ) -> Bundle:  # fmt: skip
+        cls,
+        folder: str | Path,
+        *,
+        device: str = "cpu",
+        trust: str | None = None,
+        heads: Sequence[str] | None = None,
+        runtime: str = "torch",
+        runtime_file: str | Path | None = None,
+        precision: str = "float32",
+    ) -> Bundle:
         """Open a model folder; see `mbapps.load`."""
+        if runtime == "torch" and precision != "float32":
+            raise ValueError(f"precision={precision} is for exported files: name their runtime by runtime=")
+        if runtime != "torch" and device != "cpu":
+            raise ValueError(f"runtime={runtime} runs on device=cpu, got device={device}")
         folder = Path(folder)
         facts = read_facts(folder)
         tensors = read_tensors(folder / WEIGHTS)
@@ -74,7 +87,12 @@ class Bundle:
                 f"{folder} is damaged: {FACTS} and {WEIGHTS} do not belong together: {error}"
             ) from error
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(network.eval(), facts, device).only(built if heads is None else heads)
+        if runtime != "torch" or runtime_file:
+            from .runtimes import RuntimeNetwork, open_runtime
+
+            file = open_runtime(folder, runtime, fingerprint(folder), file=runtime_file, precision=precision)
+            network = RuntimeNetwork(network, file)
+        return cls(network.eval(), facts, device, runtime).only(built if heads is None else heads)
 
     def only(self, heads: Iterable[str]) -> Bundle:
         """Give the same model with some of its heads; `facts` stay whole.
@@ -203,6 +221,17 @@ class Bundle:
             return next(iter(answers.values()))
         rows = zip(*(answers[name] for name in self.network.heads), strict=True)
         return [Together(dict(zip(self.network.heads, row, strict=True))) for row in rows]
+
+
+def view_share(head: Mapping[str, Any]) -> float:
+    """Share of each side of an image, round the middle, that a head sees, of its facts in model.json."""
+    return view_of(head)[1]
+
+
+def head_views(head: Mapping[str, Any], images: Sequence[UInt8Image]) -> torch.Tensor:
+    """What a head sees of images [H, W, 3] of any sizes, by its facts in model.json: uint8 [B, 3, S, S]."""
+    size, share = head["image_size"], view_share(head)
+    return stack_views([central_view(image, size, share) for image in images])
 
 
 def stack_views(views: Sequence[UInt8Image]) -> torch.Tensor:

@@ -146,7 +146,9 @@ def score_model(cfg: DictConfig, folder: Path) -> Scored | None:
     if cfg.save_predictions:
         paths.append(_save_answers(folder, app.task_name(cfg), metric))
     subtitle = f"{cfg.model} on the {cfg.split} split of {data.root}"
-    context = {"data": data.lineage(), "model": str(cfg.model), "broken": list(data.broken)}
+    context = {
+        "data": data.lineage(), "model": str(cfg.model), "runtime": bundle.runtime, "broken": list(data.broken),
+    }  # fmt: skip
     numbers = task.numbers[cfg.split]
     sections = [*cell_sections(task.head), *left_out(data)] if knows_places(bundle) else []
     if cfg.gallery is not None:

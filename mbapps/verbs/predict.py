@@ -250,7 +250,7 @@ def _tell(folder: Path, job: Job, notes: Sequence[str], seconds: float) -> None:
         "answers": job.found, "seconds": seconds, "images_per_second": (job.images + job.frames) / seconds,
     }  # fmt: skip
     numbers |= job.places.numbers() if job.places else {}
-    results = write_results(folder, numbers, run_context())
+    results = write_results(folder, numbers, {**run_context(), "runtime": job.bundle.runtime})
     for note in notes:
         print(note)
     names = ("predictions.json", "coco_results.json", "pictures", "maps", "videos")

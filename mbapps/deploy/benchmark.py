@@ -1,0 +1,157 @@
+"""How fast a model folder's network is in each runtime, and how much memory that takes, on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .runtimes import FLOAT, INT8, TORCH, check_digests, export_folder, read_export
+from .sessions import RUNTIMES
+
+
+@dataclass
+class Case:
+    """One way to run a network, and what was measured of it.
+
+    threads: None leaves them to the runtime.
+    batch: images at a time.
+    megabytes: of the file.
+    took: milliseconds of each run, of all rounds.
+    """
+
+    runtime: str
+    precision: str
+    threads: int | None
+    batch: int
+    megabytes: float
+    asked: dict[str, Any]
+    took: list[float] = field(default_factory=list)
+    peak: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What results.json calls it, before what was measured."""
+        parts = [self.runtime, self.precision, f"batch{self.batch}"]
+        return "_".join(parts if self.threads is None else [*parts, f"threads{self.threads}"])
+
+    @property
+    def title(self) -> str:
+        """The same, for people."""
+        return self.name.replace("_", " ")
+
+    def numbers(self) -> dict[str, Any]:
+        """What was measured, by name."""
+        middle, slow = np.percentile(self.took, [50, 95]).tolist()
+        return {
+            "p50_ms": middle, "p95_ms": slow, "images_per_second": 1e3 * self.batch / middle,
+            "megabytes": self.megabytes, "peak_megabytes": self.peak,
+        }  # fmt: skip
+
+
+def find_cases(
+    model: Path,
+    facts: dict[str, Any],
+    *,
+    runtimes: Sequence[str] | None,
+    precisions: Sequence[str] | None,
+    threads: Sequence[int | None],
+    batches: Sequence[int],
+    trust: str | None = None,
+) -> tuple[list[Case], list[str]]:
+    """List what can be measured, and what of that asked for can not, with the reason.
+
+    Args:
+        model: the model folder.
+        facts: of its model.json.
+        runtimes: None takes torch and every exported file that is there.
+        precisions: None takes those that are there.
+        threads: numbers of them; None leaves it to the runtime.
+        batches: images at a time; each is measured with each number of threads.
+        trust: a package of the user's own head classes.
+
+    Raises:
+        FileNotFoundError: a runtime that was named has no file.
+        ValueError: there is no such runtime, or a file was altered.
+    """
+    sides = {head["image_size"] for head in facts["heads"].values()}
+    left_out: list[str] = []
+    cases: list[Case] = []
+    for runtime, precision in _files(model, runtimes, precisions):
+        asked: dict[str, Any] = {"runtime": runtime, "seconds": None}
+        size, least, most = (model / "model.safetensors").stat().st_size, 1, None
+        if runtime == TORCH:
+            asked |= {"model": str(model), "trust": trust, "image_size": max(sides)}
+        else:
+            path = export_folder(model, runtime, precision) / RUNTIMES[runtime].file
+            export = read_export(path)
+            check_digests(path.parent, export)
+            size = sum((path.parent / name).stat().st_size for name in export["files"])
+            least, most = export["batch"]
+            outputs = [output["name"] for output in export["outputs"]]
+            asked |= {"file": str(path), "outputs": outputs, "image_size": export["image_size"]}
+        for batch in batches:
+            if not least <= batch <= (most or batch):
+                left_out.append(f"{runtime} {precision} with batch={batch}: its file takes {least} at a time")
+                continue
+            for count in threads:
+                settings = {**asked, "threads": count, "batch": batch}
+                cases.append(Case(runtime, precision, count, batch, size / 1e6, settings))
+    return cases, left_out
+
+
+def _files(
+    model: Path, runtimes: Sequence[str] | None, precisions: Sequence[str] | None
+) -> Iterator[tuple[str, str]]:
+    """Runtimes and precisions that are there; of one that was named it is an error that it is not."""
+    runnable = [name for name, runtime in RUNTIMES.items() if runtime.session is not None]
+    if unknown := [name for name in runtimes or () if name not in (TORCH, *runnable)]:
+        raise ValueError(f"runtime must be of {', '.join((TORCH, *runnable))}, got {', '.join(unknown)}")
+    if unknown := [name for name in precisions or () if name not in (FLOAT, INT8)]:
+        raise ValueError(f"precision must be {FLOAT} or {INT8}, got {', '.join(unknown)}")
+    for runtime in runtimes or (TORCH, *runnable):
+        found = [
+            precision
+            for precision in precisions or (FLOAT, INT8)
+            if (runtime == TORCH and precision == FLOAT)
+            or (
+                runtime != TORCH
+                and (export_folder(model, runtime, precision) / RUNTIMES[runtime].file).exists()
+            )
+        ]
+        if runtimes and not found:
+            raise FileNotFoundError(
+                f"{model} has no file for runtime={runtime}: mbapps export model={model} runtime={runtime} writes one"
+            )
+        yield from ((runtime, precision) for precision in found)
+
+
+def measure(case: Case, seconds: float) -> None:
+    """Run a case in a process of its own, which shares neither threads nor memory with another.
+
+    Raises:
+        ChildProcessError: that process failed; the message has its last line.
+    """
+    asked = json.dumps({**case.asked, "seconds": seconds})
+    words = [sys.executable, "-m", "mbapps.deploy.stopwatch", asked]
+    run = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": _path()})
+    if run.returncode:
+        lines = run.stderr.strip().splitlines() or ["it said nothing"]
+        raise ChildProcessError(f"{case.name} could not be measured: {lines[-1]}")
+    found = json.loads(run.stdout.strip().splitlines()[-1])
+    case.took += found["milliseconds"]
+    peaks = [peak for peak in (case.peak, found["peak_megabytes"]) if peak is not None]
+    case.peak = max(peaks, default=None)
+
+
+def _path() -> str:
+    """Where this very package is, before what else is looked through."""
+    here = str(Path(__file__).parents[2])
+    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])

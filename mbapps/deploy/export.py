@@ -1,0 +1,234 @@
+"""A model folder to a file for a runtime, measured against the original before it is put in its place."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mbapps import __version__
+from mbapps.files import replacing, write_text
+from mbapps.images import UInt8Image
+from mbapps.models.network import Network
+
+from .bundle import Bundle, fingerprint, head_views, view_share
+from .graph import INPUT, Graph, fold_norms
+from .nms import suppression_of
+from .parity import Parity, compare, first_divergence
+from .quantize import LEAST_SHARE, QUANTIZERS, quantize
+from .runtimes import FACTS, FLOAT, FORMAT, INT8, RuntimeFile, RuntimeNetwork, digest, export_folder
+from .sessions import RUNTIMES, Session
+from .writers import ANY_BATCH, write
+
+PARITY = "parity.json"  # beside each exported file
+FAILED = "failed_parity"  # in the names of what did not pass
+BATCH = 8  # images that are compared at a time
+LAYER_IMAGES = 4  # that the layers are compared on, where something differs
+
+
+class Metric(NamedTuple):
+    """A number of the task's own, and what measures it of a network."""
+
+    name: str
+    measure: Callable[[Network], float]
+
+
+class Exported(NamedTuple):
+    """A file that was written, and what it is worth; a runtime that can't run here leaves parity None."""
+
+    path: Path
+    parity: Parity | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may be used in the original's place, as far as could be seen."""
+        return self.parity is None or self.parity.passed
+
+
+def export(
+    model: Path,
+    bundle: Bundle,
+    runtime: str,
+    images: Sequence[UInt8Image],
+    *,
+    batch: int | None = None,
+    nms: bool = False,
+    tolerance: float = 1e-3,
+    metric: Metric | None = None,
+    calibration: Sequence[UInt8Image] | None = None,
+) -> Exported:
+    """Write a model folder's file for a runtime to `<model>/exports/<runtime>/`, with export.json and parity.json.
+
+    A file that differs from the original replaces nothing: it is kept beside, under a name that says so.
+
+    Args:
+        model: the model folder.
+        bundle: opened from it, with runtime="torch".
+        runtime: one of RUNTIMES.
+        images: [H, W, 3] of any sizes, to compare on.
+        batch: the only size of batches that the file takes; None: any where the runtime can, else one image.
+        nms: suppress a detector's boxes in the file, so that what is left over has a score of 0.
+        tolerance: greatest error of an output, as a share of its range.
+        metric: the task's number, to be measured of the original and of the file.
+        calibration: images [H, W, 3] to write a file in 8 bits with; None writes one in full precision.
+
+    Raises:
+        ValueError: there is no such runtime, or it has no operator for something in the network.
+        ImportError: the runtime, or what writes its files, is not installed.
+    """
+    if runtime not in RUNTIMES:
+        raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+    precision = FLOAT if calibration is None else INT8
+    if precision == INT8 and runtime not in QUANTIZERS:
+        raise ValueError(
+            f"precision=int8 is for runtime={' and runtime='.join(QUANTIZERS)}, not runtime={runtime}"
+        )
+    kind, places = RUNTIMES[runtime], export_folder(model, runtime, precision)
+    folded = fold_norms(bundle.network)
+    graph = Graph(folded).eval()
+    facts = {
+        **describe(bundle, graph, runtime, fingerprint(model), batch),
+        "nms": nms,
+        "precision": precision,
+    }
+    suppression = suppression_of(bundle.network) if nms else None
+    places.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{runtime}.", dir=places.parent) as holder:
+        folder = Path(holder) / runtime
+        folder.mkdir()
+        path = folder / kind.file
+        write(runtime, graph, path, json.dumps(facts, ensure_ascii=False), batch, suppression)
+        if calibration is not None:
+            facts["int8"] = _quantize(bundle, runtime, path, calibration, facts)
+        describe_files(folder, facts, path.name)
+        if kind.session is None:
+            return Exported(_place(folder, places) / path.name, None)
+        parity = Parity(runtime, tolerance) if calibration is None else int8_parity(runtime)
+        other = RuntimeNetwork(bundle.network, RuntimeFile(path, facts["fingerprint"])).eval()
+        batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+        compare(bundle, other, batches, parity, suppressed=nms)
+        if metric:
+            parity.metric = metric.name
+            parity.original_metric, parity.file_metric = metric.measure(bundle.network), metric.measure(other)
+        if not parity.passed:
+            if calibration is None:
+                parity.layer = find_layer(bundle, folded, runtime, images, batch, tolerance)
+            places, path = places.with_name(f"{places.name}_{FAILED}"), rename(folder, path)
+            describe_files(folder, facts, path.name)
+        write_text(folder / PARITY, json.dumps(parity.to_json(), indent=1, allow_nan=False) + "\n")
+        if parity.passed:
+            shutil.rmtree(places.with_name(f"{places.name}_{FAILED}"), ignore_errors=True)  # an earlier try
+        return Exported(_place(folder, places) / path.name, parity)
+
+
+def int8_parity(runtime: str) -> Parity:
+    """What is asked of a file in 8 bits: answers that are alike for the most part, and the task's number."""
+    return Parity(runtime, math.inf, near=0.05, least_agreement=0.8, metric_tolerance=0.01)
+
+
+def _quantize(
+    bundle: Bundle, runtime: str, path: Path, images: Sequence[UInt8Image], facts: Mapping[str, Any]
+) -> dict[str, int]:
+    """Make a file one in 8 bits, checked to be; give how many of its layers are."""
+    head = next(iter(bundle.facts["heads"].values()))
+    views = head_views(head, images).permute(0, 2, 3, 1).numpy()
+    share = quantize(runtime, path, views, json.dumps(facts, ensure_ascii=False))
+    if share.int8 < LEAST_SHARE * share.layers:
+        raise ValueError(
+            f"runtime={runtime} precision=int8: only {share.int8} of {share.layers} layers are in 8 bits, fewer than "
+            f"{LEAST_SHARE:.0%}; the file is not kept"
+        )
+    return {**share._asdict(), "calibration_images": len(images)}
+
+
+def _place(folder: Path, target: Path) -> Path:
+    with replacing(target) as temporary:
+        os.replace(folder, temporary)
+    return target
+
+
+def describe(bundle: Bundle, graph: Graph, runtime: str, origin: str, batch: int | None) -> dict[str, Any]:
+    """Give the facts of a file: what goes in, what comes out, and what a program needs to make answers of that.
+
+    Args:
+        bundle: the model folder's.
+        graph: that is written.
+        runtime: one of RUNTIMES.
+        origin: fingerprint of the model folder.
+        batch: the only size that is allowed; None: any where the runtime can, else one image.
+    """
+    least, most = (batch or 1, batch or (None if runtime in ANY_BATCH else 1))
+    side, shown = graph.image_size, most or "batch"
+    heads = {
+        name: {
+            "class_names": head["class_names"], "thresholds": head.get("thresholds"),
+            "view": view_share(head), "settings": head["settings"],
+        }
+        for name, head in bundle.facts["heads"].items()
+    }  # fmt: skip
+    return {
+        "format": FORMAT, "runtime": runtime, "fingerprint": origin,
+        "versions": {"mbapps": __version__, "torch": torch.__version__, **_version(RUNTIMES[runtime].package)},
+        "image_size": side, "batch": [least, most],
+        "input": {"name": INPUT, "type": "uint8", "shape": [shown, side, side, 3], "colours": "RGB"},
+        "outputs": [
+            {**output._asdict(), "type": "float32", "shape": [shown, *shape]}
+            for output, shape in zip(graph.outputs, graph.shapes, strict=True)
+        ],
+        "heads": heads,
+    }  # fmt: skip
+
+
+def _version(package: str) -> dict[str, str]:
+    try:
+        return {package: metadata.version(package)}
+    except metadata.PackageNotFoundError:
+        return {}
+
+
+def describe_files(folder: Path, facts: Mapping[str, Any], name: str) -> None:
+    """Write export.json: the facts, the main file's name and the sha256 of every file."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != FACTS)
+    digests = {path.relative_to(folder).as_posix(): digest(path) for path in files}
+    content = {**facts, "file": name, "files": digests}
+    write_text(folder / FACTS, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def rename(folder: Path, path: Path) -> Path:
+    """Give the files of an export a name that says that it did not pass; give the main one's path."""
+    for file in folder.glob(f"{path.stem}.*"):
+        file.rename(file.with_name(f"{file.stem}_{FAILED}{file.suffix}"))
+    return path.with_name(f"{path.stem}_{FAILED}{path.suffix}")
+
+
+def find_layer(
+    bundle: Bundle,
+    folded: Network,
+    runtime: str,
+    images: Sequence[UInt8Image],
+    batch: int | None,
+    tolerance: float,
+) -> str | None:
+    """Name the first layer that differs from the original; see `first_divergence`."""
+    facts = next(iter(bundle.facts["heads"].values()))
+    views = head_views(facts, images[:LAYER_IMAGES]).permute(0, 2, 3, 1).numpy()
+    views = views[:1] if batch is None and runtime not in ANY_BATCH else views
+    views = np.resize(views, (batch or len(views), *views.shape[1:]))
+
+    def opened(graph: Graph, folder: Path) -> Session:
+        path = folder / RUNTIMES[runtime].file
+        write(runtime, graph, path, "{}", batch)
+        names = [output.name for output in graph.outputs]
+        session: Session = RUNTIMES[runtime].session(path, names)
+        return session
+
+    return first_divergence(bundle.network, folded, views, opened, tolerance)

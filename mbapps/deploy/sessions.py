@@ -1,0 +1,134 @@
+"""One class per runtime: a file opened in it, which maps images to arrays. Nothing here knows heads or folders."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbapps.images import UInt8Image
+
+
+class Session(Protocol):
+    """A file opened in its runtime."""
+
+    def run(self, images: UInt8Image) -> list[NDArray[Any]]:
+        """uint8 RGB [B, S, S, 3] -> the file's outputs, in its order."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep libraries from telling of their steps."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def need(runtime: str, *modules: str, key: str = "runtime") -> list[Any]:
+    """Import what a runtime, or another value of a key, comes with; the extra is called as that.
+
+    Raises:
+        ImportError: a module is missing; the message names the extra.
+    """
+    try:
+        with quiet():
+            return [importlib.import_module(module) for module in modules]
+    except ImportError as error:
+        raise ImportError(
+            f"{key}={runtime} needs a package that is missing ({error}): pip install 'mbapps[{runtime}]'"
+        ) from error
+
+
+class OnnxSession:
+    """A .onnx file in ONNX Runtime, on the CPU."""
+
+    def __init__(self, path: Path, outputs: Sequence[str], threads: int | None = None):
+        (ort,) = need("onnx", "onnxruntime")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if threads:
+            options.intra_op_num_threads = threads
+        self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.outputs = list(outputs)
+        self.input = self.session.get_inputs()[0].name
+
+    def run(self, images: UInt8Image) -> list[NDArray[Any]]:
+        return list(self.session.run(self.outputs, {self.input: images}))
+
+
+class OpenVinoSession:
+    """A .xml file and its .bin in OpenVINO, on the CPU, in full precision."""
+
+    def __init__(self, path: Path, outputs: Sequence[str], threads: int | None = None):
+        (openvino,) = need("openvino", "openvino")
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        core = openvino.Core()
+        self.model = core.compile_model(core.read_model(str(path)), "CPU", settings)
+        self.request = self.model.create_infer_request()
+        self.outputs = list(outputs)
+
+    def run(self, images: UInt8Image) -> list[NDArray[Any]]:
+        self.request.infer({0: images}, share_inputs=True)
+        return [np.array(self.request.get_tensor(name).data) for name in self.outputs]
+
+
+class LiteRtSession:
+    """A .tflite file in LiteRT's interpreter, on the CPU."""
+
+    def __init__(self, path: Path, outputs: Sequence[str], threads: int | None = None):
+        (litert,) = need("litert", "ai_edge_litert.interpreter")
+        self.interpreter = litert.Interpreter(model_path=str(path), num_threads=threads)
+        self.interpreter.allocate_tensors()
+        self.input = self.interpreter.get_input_details()[0]["index"]
+        self.outputs = [detail["index"] for detail in self.interpreter.get_output_details()]
+
+    def run(self, images: UInt8Image) -> list[NDArray[Any]]:
+        self.interpreter.set_tensor(self.input, images)
+        self.interpreter.invoke()
+        return [self.interpreter.get_tensor(index) for index in self.outputs]
+
+
+class ExecuTorchSession:
+    """A .pte file in ExecuTorch's runtime, on the CPU."""
+
+    def __init__(self, path: Path, outputs: Sequence[str], threads: int | None = None):
+        (runtime,) = need("executorch", "executorch.runtime")
+        self.program = runtime.Runtime.get().load_program(path)
+        self.method = self.program.load_method("forward")
+
+    def run(self, images: UInt8Image) -> list[NDArray[Any]]:
+        import torch
+
+        return [np.array(value) for value in self.method.execute([torch.from_numpy(images)])]
+
+
+class Runtime(NamedTuple):
+    """How a runtime's files are called and opened."""
+
+    file: str  # the main file's name
+    package: str  # that runs it
+    session: Any  # None: it does not run from Python on every system
+
+
+RUNTIMES = {
+    "onnx": Runtime("model.onnx", "onnxruntime", OnnxSession),
+    "openvino": Runtime("model.xml", "openvino", OpenVinoSession),
+    "litert": Runtime("model.tflite", "ai-edge-litert", LiteRtSession),
+    "executorch": Runtime("model.pte", "executorch", ExecuTorchSession),
+    "coreml": Runtime("model.mlpackage", "coremltools", None),
+}

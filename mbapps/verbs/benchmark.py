@@ -1,0 +1,98 @@
+"""`mbapps benchmark`: latency, size and memory of a model folder in each runtime, on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from omegaconf import DictConfig
+
+    from mbapps.deploy.benchmark import Case
+    from mbapps.sections import Section
+
+
+def run(cfg: DictConfig) -> None:
+    """Measure each case in a process of its own; print a table, write results.json and report.html."""
+    from rich.progress import track
+
+    from mbapps import app
+    from mbapps.deploy.benchmark import find_cases, measure
+    from mbapps.models.folder import read_facts
+    from mbapps.report import print_columns, print_table, run_context, write_report, write_results
+    from mbapps.sections import Plot, Rows
+
+    check(cfg)
+    folder, model = app.run_folder(cfg), Path(cfg.model)
+    cases, left_out = find_cases(
+        model, read_facts(model), runtimes=several(cfg.runtime), precisions=several(cfg.precision),
+        threads=several(cfg.threads) or [None], batches=several(cfg.batch) or [1], trust=cfg.trust,
+    )  # fmt: skip
+    if not cases:
+        raise ValueError(f"nothing of {model} can be measured: {'; '.join(left_out) or 'no such precision'}")
+    rounds = [case for _ in range(cfg.rounds) for case in cases]
+    for case in track(rounds, "measuring", transient=True):
+        measure(case, float(cfg.seconds))
+    table = [(case, case.numbers()) for case in cases]
+    titles = ["", "p50 ms", "p95 ms", "img/s", "MB", "peak MB"]
+    rows = [
+        [case.title, *("–" if value is None else f"{value:.4g}" for value in numbers.values())]
+        for case, numbers in table
+    ]
+    print_columns("benchmark", titles, rows)
+    for reason in left_out:
+        print(f"left out: {reason}")
+    flat = {f"{case.name}_{name}": value for case, numbers in table for name, value in numbers.items()}
+    known = {name: value for name, value in flat.items() if value is not None}
+    results = write_results(folder, known, {**run_context(), "model": str(model), "left_out": left_out})
+    sections: list[Section] = [
+        Rows("Measured", {case.title: numbers for case, numbers in table}),
+        Plot("Latency", draw(cases), "Half of the runs take this long; the line ends where 95 % of them do."),
+    ]
+    report = write_report(folder / "report.html", f"benchmark of {model}", sections)
+    print_table("benchmark", {"cases": len(cases), "rounds": cfg.rounds}, paths=[results, report])
+
+
+def several(value: Any) -> list[Any] | None:
+    """A list of one, or of several; None stays."""
+    if value is None:
+        return None
+    return [value] if isinstance(value, (str, int)) else list(value)
+
+
+def check(cfg: DictConfig) -> None:
+    """Look at what was asked for before anything is opened.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+    for key in ("threads", "batch"):
+        wanted = several(cfg[key])
+        if wanted is None and key == "threads":
+            continue
+        if not wanted or any(type(value) is not int or value < 1 for value in wanted):
+            raise ValueError(f"{key} must be a whole number >= 1, or a list of them, got {cfg[key]}")
+    if type(cfg.seconds) not in (int, float) or not 0 < cfg.seconds <= 3600:
+        raise ValueError(f"seconds must be a number above 0, at most 3600, got {cfg.seconds}")
+    if type(cfg.rounds) is not int or cfg.rounds < 1:
+        raise ValueError(f"rounds must be a whole number >= 1, got {cfg.rounds}")
+
+
+def draw(cases: list[Case]) -> Figure:
+    """A bar per case, as long as an image takes."""
+    import numpy as np
+
+    from mbapps.plots import COLOURS, INK, new_figure
+
+    figure, (ax,) = new_figure(7, 0.8 + 0.36 * len(cases))
+    runtimes = list(dict.fromkeys(case.runtime for case in cases))
+    for place, case in enumerate(cases):
+        middle, slow = np.percentile(case.took, [50, 95]) / case.batch
+        colour = COLOURS[runtimes.index(case.runtime) % len(COLOURS)]
+        ax.barh(place, middle, color=colour, height=0.7)
+        ax.plot([middle, slow], [place, place], color=INK, linewidth=1)
+    ax.set_yticks(range(len(cases)), [case.title for case in cases])
+    ax.invert_yaxis()
+    ax.set_xlabel("milliseconds an image")
+    return figure

@@ -1,0 +1,121 @@
+"""Files in 8 bits, where NNCF is installed; what is asked of them, everywhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Cli
+from model_files import SIDE, need_runtime, pictures, save
+
+import mbapps
+from mbapps.deploy import export as exporting
+from mbapps.deploy.bundle import Bundle
+from mbapps.deploy.export import export, int8_parity
+from mbapps.deploy.quantize import Share, quantize
+from mbapps.images import write_image
+
+
+def need_int8(runtime: str) -> None:
+    need_runtime(runtime)
+    pytest.importorskip("nncf", reason="nncf is not installed: pip install 'mbapps[int8]'")
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_a_file_in_8_bits_is_small_and_alike(runtime: str, tmp_path: Path, cli: Cli) -> None:
+    need_int8(runtime)
+    model = save(tmp_path / "model", "face_attr")
+    photos = tmp_path / "photos"
+    for number, image in enumerate(pictures(12)):
+        write_image(photos / f"{number}.png", image)
+    words = ("export", f"model={model}", f"runtime={runtime}", f"source={photos}")
+    cli(*words)
+    cli(*words, "precision=int8", "calibration_images=8")
+    about = json.loads((model / "model.json").read_text())["exports"]
+    place = about[f"{runtime}_int8"]
+    assert place["file"].startswith(f"exports/{runtime}_int8/model.")
+    assert place["passed"] is True
+    assert place["bytes"] < 0.6 * about[runtime]["bytes"]
+    facts = json.loads((model / "exports" / f"{runtime}_int8" / "export.json").read_text())
+    assert facts["precision"] == "int8"
+    layers = 1 + 8 * 2 + 1  # stem, pairs, linear
+    assert facts["int8"]["layers"] == layers
+    assert facts["int8"]["int8"] >= layers - 1  # the last one gives the answer in float
+    assert facts["int8"]["calibration_images"] == 8
+    loaded = mbapps.load(model, runtime=runtime, precision="int8")
+    found = loaded.predict(photos / "3.png")[0].to_json()
+    wanted = mbapps.load(model).predict(photos / "3.png")[0].to_json()
+    assert found != wanted  # it is another network
+    assert np.abs([one["score"] - two["score"] for one, two in zip(found, wanted, strict=True)]).max() < 0.1
+    run = cli(
+        "predict", f"model={model}", f"source={photos}", f"runtime={runtime}", "precision=int8", "draw=false"
+    )
+    assert json.loads((run / "predictions.json").read_text())["images"][str(photos / "3.png")] == found
+
+
+def test_a_file_that_stays_float_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = save(tmp_path / "model", "face_attr")
+    monkeypatch.setattr(exporting, "write", lambda *values: values[2].write_bytes(b"1"))
+    monkeypatch.setattr(exporting, "quantize", lambda *values: Share(3, 28))
+    with pytest.raises(ValueError, match=r"precision=int8: only 3 of 28 layers are in 8 bits"):
+        export(model, Bundle.open(model), "onnx", pictures(1), calibration=pictures(1))
+    assert not any((model / "exports").iterdir())
+
+
+@pytest.mark.parametrize("runtime", ["litert", "executorch", "coreml"])
+def test_8_bits_are_for_some_runtimes(runtime: str, tmp_path: Path) -> None:
+    model = save(tmp_path / "model", "face_attr")
+    message = rf"precision=int8 is for runtime=openvino and runtime=onnx, not runtime={runtime}"
+    with pytest.raises(ValueError, match=message):
+        export(model, Bundle.open(model), runtime, pictures(1), calibration=pictures(1))
+    with pytest.raises(ValueError, match=message):
+        quantize(runtime, tmp_path / "file", np.zeros((1, SIDE, SIDE, 3), np.uint8), "{}")
+
+
+def test_what_8_bits_may_cost() -> None:
+    found = int8_parity("onnx")
+    found.alike, found.told = 85, 100
+    assert found.passed
+    found.metric, found.original_metric, found.file_metric = "top1", 0.95, 0.941
+    assert found.passed
+    found.file_metric = 0.935
+    assert not found.passed
+    content: dict[str, Any] = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert content["tolerance"] is None
+    found.file_metric, found.alike = 0.95, 79
+    assert not found.passed
+
+
+def test_precisions_are_checked(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = save(tmp_path / "model", "face_attr")
+    with pytest.raises(ValueError, match=r"precision must be float32 or int8, got 'int4'"):
+        mbapps.load(model, runtime="onnx", precision="int4")
+    with pytest.raises(
+        ValueError, match=r"precision=int8 is for exported files: name their runtime by runtime="
+    ):
+        mbapps.load(model, precision="int8")
+    with pytest.raises(FileNotFoundError, match=r"runtime=onnx precision=int8 writes one"):
+        mbapps.load(model, runtime="onnx", precision="int8")
+    with pytest.raises(ValueError, match=r"precision must be float32 or int8, got 'int4'"):
+        cli("export", f"model={model}", "precision=int4")
+    with pytest.raises(ValueError, match=r"calibration_images must be a whole number >= 1, got 0"):
+        cli("export", f"model={model}", "calibration_images=0")
+    monkeypatch.setattr("mbapps.verbs.export.need", lambda *names: [])
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(ImportError, match=r"precision=int8 needs .*pip install 'mbapps\[int8\]'"):
+        cli("export", f"model={model}", "precision=int8")
+    monkeypatch.setattr("mbapps.verbs.export.check", lambda cfg: ["onnx"])
+    (tmp_path / "empty").mkdir()
+    photo = write_image(tmp_path / "photo.png", pictures(1)[0])
+    with pytest.raises(FileNotFoundError, match=r"no images or videos at calibration=.*empty"):
+        cli(
+            "export",
+            f"model={model}",
+            "precision=int8",
+            f"calibration={tmp_path / 'empty'}",
+            f"source={photo}",
+        )

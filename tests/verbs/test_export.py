@@ -1,0 +1,202 @@
+"""`mbapps export`, and the verbs that run what it wrote."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Cli
+from model_files import need_runtime, pictures, save
+
+from mbapps.data.synthetic import CLASS_NAMES
+from mbapps.deploy import export as exporting
+from mbapps.deploy.parity import Difference, Parity
+from mbapps.images import write_image
+from mbapps.search.gallery import Gallery
+
+CPU = ("trainer.accelerator=cpu", "trainer.progress=false", "data.num_workers=0")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for number, image in enumerate(pictures(6)):
+        write_image(folder / f"p{number % 2}" / f"{number}.png", image)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("faces") / "model", "face_embed")
+
+
+def results(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "results.json").read_text()))
+
+
+def test_files_facts_and_card(
+    cli: Cli, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need_runtime("onnx")
+    need_runtime("openvino")
+    model = save(tmp_path / "model", "detection")
+    folder = cli("export", f"model={model}", "runtime=[onnx,openvino]", f"source={photos}", "images=4")
+    shown = capsys.readouterr().out
+    assert "openvino" in shown
+    assert "100.00%" in shown
+    numbers = results(folder)
+    assert numbers["images"] == 4
+    assert numbers["onnx_agreement"] == numbers["openvino_agreement"] == 1
+    assert numbers["onnx_relative_error"] < 1e-4
+    assert numbers["context"]["source"] == str(photos)
+    about = json.loads((model / "model.json").read_text())["exports"]
+    assert set(about) == {"onnx", "openvino"}
+    assert about["openvino"]["file"] == "exports/openvino/model.xml"
+    sizes = [(model / "exports" / "openvino" / f"model.{end}").stat().st_size for end in ("xml", "bin")]
+    assert about["openvino"]["bytes"] == sum(sizes)
+    assert about["onnx"]["passed"] is True
+    card = (model / "CARD.md").read_text()
+    assert "## Files for other runtimes" in card
+    assert "| onnx | exports/onnx/model.onnx |" in card
+
+    def answers(*words: str) -> dict[str, Any]:
+        run = cli("predict", f"model={model}", f"source={photos}", "draw=false", *words)
+        return dict(json.loads((run / "predictions.json").read_text())["images"])
+
+    wanted = answers()
+    for runtime in ("onnx", "openvino"):
+        found = answers(f"runtime={runtime}", "batch_size=4")
+        assert {file: len(boxes) for file, boxes in found.items()} == {
+            file: len(boxes) for file, boxes in wanted.items()
+        }
+        elsewhere = model / "exports" / runtime / exporting.RUNTIMES[runtime].file
+        assert answers(f"runtime={runtime}", f"runtime_file={elsewhere}") == answers(f"runtime={runtime}")
+    assert any(wanted.values())
+
+
+def test_eval_and_index_run_exported_files(
+    cli: Cli, faces: Path, tiny_people: Path, photos: Path, tmp_path: Path
+) -> None:
+    need_runtime("openvino")
+    cli("export", f"model={faces}", "runtime=openvino", f"source={photos}")
+    words = ("eval", f"model={faces}", f"data.root={tiny_people}", "task.test_flip=true", *CPU)
+    wanted, found = results(cli(*words)), results(cli(*words, "runtime=openvino"))
+    assert found["accuracy"] == wanted["accuracy"]
+    assert found["auc"] == pytest.approx(wanted["auc"], abs=1e-6)
+    assert found["context"]["runtime"] == "openvino"
+    index = ("index", f"model={faces}", f"source={photos}", "num_workers=0", *CPU[:2])
+    cli(*index, f"gallery={tmp_path / 'a'}")
+    cli(*index, f"gallery={tmp_path / 'b'}", "runtime=openvino")
+    one, two = Gallery.open(tmp_path / "a"), Gallery.open(tmp_path / "b")
+    assert list(one.ids) == list(two.ids)
+    one.expect(two.model)  # a gallery of one may be asked by the other
+    assert np.abs(one.vectors() - two.vectors()).max() < 1e-4
+    probe = photos / "p0" / "0.png"
+    folder = cli("search", f"gallery={tmp_path / 'a'}", f"source={probe}", "runtime=openvino")
+    (hits,) = json.loads((folder / "search.json").read_text())["probes"].values()
+    assert hits[0]["id"] == "p0/0.png"
+    assert hits[0]["similarity"] == pytest.approx(1, abs=1e-4)
+
+
+def test_the_tasks_number_is_measured_too(cli: Cli, tmp_path: Path, tiny: Path) -> None:
+    need_runtime("onnx")
+    model = save(tmp_path / "model", "detection", names=CLASS_NAMES)
+    words = (f"data.root={tiny}", "split=val", "nms=true", "data.batch_size=8", *CPU)
+    folder = cli("export", f"model={model}", "images=4", *words)
+    numbers = results(folder)
+    assert numbers["onnx_AP"] == pytest.approx(numbers["AP"], abs=1e-3)
+    about = json.loads((model / "model.json").read_text())["exports"]["onnx"]
+    assert about["metric"] == "AP"
+    assert about["file_metric"] == numbers["onnx_AP"]
+    assert about["images"] == 4
+
+
+def test_a_file_that_differs_fails_the_command(
+    cli: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The export is a stand-in: what it finds must reach the card, the message and the exit code."""
+    model = save(tmp_path / "model", "face_attr")
+    monkeypatch.setattr("mbapps.verbs.export.need", lambda *names: [])
+    place = model / "exports" / "onnx_failed_parity" / "model_failed_parity.onnx"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"1234")
+    found = Parity("onnx", 1e-3, 6, {"face_attr_logits": Difference(0.5, 0.0, 2.0)}, 9, 10, "body.stem")
+    monkeypatch.setattr(exporting, "export", lambda *values, **settings: exporting.Exported(place, found))
+    words = ("export", f"model={model}", f"source={photos}")
+    message = r"up to 0\.25 of their range, tolerance=0\.001, and 90\.00% .*is body\.stem\. .* kept as .*onnx_failed"
+    with pytest.raises(ValueError, match=message):
+        cli(*words)
+    about = json.loads((model / "model.json").read_text())["exports"]["onnx"]
+    assert (about["passed"], about["first_layer"], about["bytes"]) == (False, "body.stem", 4)
+    assert "| NO |" in (model / "CARD.md").read_text()
+    found.layer = None
+    with pytest.raises(ValueError, match=r"with the outputs of its layers visible none differs"):
+        cli(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("runtime=tensorrt",), r"runtime must be one of onnx, openvino, .*, got tensorrt"),
+        (("runtime=[onnx,torch]",), r"runtime must be one of .*, got torch"),
+        (("runtime=[]",), r"runtime must be one of .*, got \[\]"),
+        (("batch=0",), r"batch must be a whole number >= 1, got 0"),
+        (("images=1.5",), r"images must be a whole number >= 1, got 1\.5"),
+        (("nms=1",), r"nms must be true or false, got 1"),
+        (("split=train",), r"split must be val or test, or null, got 'train'"),
+        (("tolerance=-1",), r"tolerance must be a number >= 0, got -1"),
+    ],
+)
+def test_settings_are_checked(cli: Cli, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    model = save(tmp_path / "model", "face_attr")
+    with pytest.raises(ValueError, match=message):
+        cli("export", f"model={model}", *words)
+
+
+def test_what_is_not_installed_is_told_before_anything_is_done(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save(tmp_path / "model", "face_attr")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ImportError, match=r"runtime=openvino needs .*pip install 'mbapps\[openvino\]'"):
+        cli("export", f"model={model}", "runtime=openvino")
+    assert not (model / "exports").exists()
+
+
+def test_without_images_the_synthetic_ones_are_compared(
+    cli: Cli, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "mbapps.data.synthetic.synthetic_root", lambda task: tiny if task == "detection" else None
+    )
+    monkeypatch.setattr("mbapps.verbs.export.need", lambda *names: [])
+    seen: list[int] = []
+
+    def stand_in(
+        model: Path, bundle: object, runtime: str, images: list[np.ndarray], **settings: object
+    ) -> Any:
+        seen.extend(len(image) for image in images)
+        return exporting.Exported(model / "model.json", None)
+
+    monkeypatch.setattr(exporting, "export", stand_in)
+    model = save(tmp_path / "model", "detection")
+    folder = cli("export", f"model={model}", "images=5")
+    assert len(seen) == 5
+    assert results(folder)["context"]["source"] == str(tiny)
+
+
+def test_images_that_cannot_be_read_are_told(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mbapps.verbs.export.need", lambda *names: [])
+    model = save(tmp_path / "model", "face_attr")
+    broken = tmp_path / "broken.png"
+    broken.write_text("no image")
+    with pytest.raises(
+        ValueError, match=r"none of 1 images of .*broken\.png can be read; name others by source="
+    ):
+        cli("export", f"model={model}", f"source={broken}")
