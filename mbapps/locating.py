@@ -142,10 +142,11 @@ class Locator:
         near = there / there.sum(
             axis=1, keepdims=True
         )  # each neighbour alike: by weight one would hide the others
-        known = self.fits(fitted)
-        if not known:
-            fitted = replace(fitted, radius={CELLS: fitted.radius[CELLS]} if CELLS in fitted.radius else {})
-        methods = {NEIGHBOURS: 1.0, HYBRID: fitted.weight, **{str(each): each for each in self.candidates}}
+        methods = {NEIGHBOURS: 1.0, **{str(each): each for each in self.candidates}}
+        if self.fits(fitted):
+            methods[HYBRID] = fitted.weight
+        else:
+            fitted = replace(fitted, radius={})  # of the cells it is in their answers already
         made: dict[str, list[Place]] = {CELLS: list(answers)}
         alike = [
             PhotosLike([self.gallery.ids[row] for row in rows if row >= 0], *columns)
@@ -168,7 +169,7 @@ class Locator:
                     answers, alike, where[0].tolist(), where[1].tolist(), score.tolist(), far.tolist(), strict=True
                 )
             ]  # fmt: skip
-        if not known:
+        if HYBRID not in made:
             made[HYBRID] = [
                 replace(answer, neighbours=like) for answer, like in zip(answers, alike, strict=True)
             ]

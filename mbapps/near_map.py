@@ -13,7 +13,7 @@ from mbapps.geo.worldmap import land
 
 from .images import UInt8Image
 from .lettering import font
-from .place_map import EVEN, GROUND, HEAT, LIKE, MARK, RING, SEA, TRUTH, circle
+from .place_map import EVEN, GROUND, HEAT, LIKE, MARK, RING, SEA, TRUTH, circle, dot
 from .place_prediction import Place
 
 LEAST_KM, MOST_KM = 300, 2500  # less has no coast or city in it, more is for the map of the world
@@ -55,12 +55,12 @@ def draw_near(place: Place, side: int, reach: float, truth: tuple[float, float] 
             view.line(pen, line, RING)
     if place.neighbours is not None:
         for at in view.points(place.neighbours.lat, place.neighbours.lon).tolist():
-            _dot(pen, at, 3, LIKE)
+            dot(pen, at, 3, LIKE)
     _cities(pen, view)
     if truth is not None:
         view.line(pen, ways([place.lat], [place.lon], [truth[0]], [truth[1]])[0], TRUTH)
-        _dot(pen, view.points(*truth).tolist(), 8, TRUTH, (0, 0, 0))  # seen below the answer too
-    _dot(pen, view.points(place.lat, place.lon).tolist(), 5, MARK, (255, 255, 255))
+        dot(pen, view.points(*truth).tolist(), 8, TRUTH, (0, 0, 0))  # seen below the answer too
+    dot(pen, view.points(place.lat, place.lon).tolist(), 5, MARK, (255, 255, 255))
     _scale(pen, view)
     pen.rectangle((0, 0, side - 1, side - 1), outline=FRAME)
     return np.asarray(canvas)
@@ -127,7 +127,7 @@ def _cities(pen: ImageDraw.ImageDraw, view: _View) -> None:
                    for left, top, right, bottom in taken)  # fmt: skip
         if free and box[2] < view.side - 2 and y < view.side - 24:
             taken.append(box)
-            _dot(pen, [x, y], 2, CITY)
+            dot(pen, [x, y], 2, CITY)
             pen.text((x + 6, y - 8), text, CITY, font=letters)
         if len(taken) > CITIES:
             return
@@ -139,13 +139,6 @@ def _scale(pen: ImageDraw.ImageDraw, view: _View) -> None:
     bottom = view.side - 9
     pen.line((9, bottom, 9 + km * view.per_km, bottom), fill=FRAME, width=2)
     pen.text((9, bottom - LETTERS - 6), f"{km:,} km", FRAME, font=font(LETTERS))
-
-
-def _dot(
-    pen: ImageDraw.ImageDraw, at: list[float], half: float, fill: tuple[int, int, int],
-    outline: tuple[int, int, int] | None = None,
-) -> None:  # fmt: skip
-    pen.ellipse((at[0] - half, at[1] - half, at[0] + half, at[1] + half), fill=fill, outline=outline)
 
 
 def _fixed(points: Floats) -> NDArray[np.int32]:

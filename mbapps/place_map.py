@@ -36,21 +36,21 @@ def draw_map(place: Place, width: int, truth: tuple[float, float] | None = None)
         picture = _glow(picture, place)
     canvas = Image.fromarray(picture)
     pen = ImageDraw.Draw(canvas)
-    thin, dot = max(1, width // 400), max(1.5, width / 240)
+    thin, size = max(1, width // 400), max(1.5, width / 240)
     if place.radius_km and np.isfinite(place.radius_km):
         for line in circle(place.lat, place.lon, place.radius_km):
             _line(pen, line, width, RING, thin)
     if place.neighbours is not None:
         for at in map_points(place.neighbours.lat, place.neighbours.lon, width).tolist():
-            _dot(pen, at, dot * 0.7, LIKE, None)
+            dot(pen, at, size * 0.7, LIKE)
     if truth is not None:
         way = ways([place.lat], [place.lon], [truth[0]], [truth[1]])[0]
         for line in _cut(way):
             _line(pen, line, width, TRUTH, thin)
-        _dot(
-            pen, map_points(*truth, width).tolist(), dot * 2.4, TRUTH, (0, 0, 0)
+        dot(
+            pen, map_points(*truth, width).tolist(), size * 2.4, TRUTH, (0, 0, 0)
         )  # seen below the answer too
-    _dot(pen, map_points(place.lat, place.lon, width).tolist(), dot * 1.6, MARK, (255, 255, 255))
+    dot(pen, map_points(place.lat, place.lon, width).tolist(), size * 1.6, MARK, (255, 255, 255))
     return np.asarray(canvas)
 
 
@@ -78,10 +78,11 @@ def _glow(picture: UInt8Image, place: Place) -> UInt8Image:
     return mixed.astype(np.uint8)
 
 
-def _dot(
+def dot(
     pen: ImageDraw.ImageDraw, at: list[float], half: float, fill: tuple[int, int, int],
-    outline: tuple[int, int, int] | None,
+    outline: tuple[int, int, int] | None = None,
 ) -> None:  # fmt: skip
+    """Draw a dot, `half` px from its middle to its edge, at x, y px."""
     x, y = at
     pen.ellipse((x - half, y - half, x + half, y + half), fill=fill, outline=outline)
 

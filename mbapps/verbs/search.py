@@ -132,9 +132,9 @@ def ask(
         readable = [(file, image) for file, image in batch if not isinstance(image, BrokenImageError)]
         if not readable:
             continue
-        vectors = embedder.embed_images([image for _, image in readable])
-        if seeker:
-            seeker.place(readable)
+        vectors = (
+            seeker.place(readable) if seeker else embedder.embed_images([image for _, image in readable])
+        )
         found = gallery.search(vectors, top_k, model=embedder.model)
         for (file, _), scores, rows in zip(readable, found.scores.tolist(), found.rows.tolist(), strict=True):
             probes[str(file)] = [
