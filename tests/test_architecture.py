@@ -40,6 +40,7 @@ ALLOWED = {
         "models",
         "predictions",
         "together",
+        "faces",
         "images",
         "files",
         "card",
