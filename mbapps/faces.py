@@ -16,7 +16,7 @@ from .predictions import Attributes, Detections, Prediction, write_label
 FACE, PERSON = "face", "person"  # names of a detector's classes, as they stand in class_names in any case
 LEAST = 32  # px of a square's side: of a smaller one nobody can tell much
 MARGIN = 1.3  # side of the square over the longer side of a face's box: heads learn from faces with some hair
-UPPER = 0.75  # of a person's box; see `upper_squares`
+UPPER, HAIR = 0.6, 0.2  # of a person's box; see `upper_squares`
 FRAME, DIMMER = (255, 255, 255), (200, 200, 170)  # of a face, and of one that a person's box gave
 
 
@@ -79,14 +79,15 @@ def round_squares(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def upper_squares(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Squares [F, 4] where the heads are likely to be in boxes [F, 4] of persons: at the top, in the middle.
+    """Squares [F, 4] where the faces are likely to be in boxes [F, 4] of persons: near the top, in the middle.
 
-    A standing person is about three heads wide, one whose portrait was taken about one and a half: the side is UPPER
-    times the width, times the root of the width over the height where the box is higher than wide.
+    The side is UPPER times the width, and where the box is higher than wide times the root of the width over the
+    height: a standing person is wider in heads than one whose portrait was taken. The top HAIR of a side is left out.
+    Chosen on portraits, where the squares cover 0.74 of theirs and the true faces' union on average.
     """
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     side = UPPER * width * np.sqrt(np.minimum(1, width / np.maximum(height, 1)))
-    middle, top = (boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 1]
+    middle, top = (boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 1] + HAIR * side
     return np.stack([middle - side / 2, top, middle + side / 2, top + side], axis=1)
 
 

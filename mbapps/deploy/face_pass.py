@@ -84,7 +84,7 @@ def with_faces(bundle: Bundle, finder: Bundle | None = None, least: float = LEAS
     Raises:
         ValueError: `finder` is given but detects neither, or the model has no head of faces; or `least` is < 1.
     """
-    if not least >= 1:
+    if not isinstance(least, (int, float)) or not least >= 1:
         raise ValueError(f"min_face must be >= 1 px, got {least}")
     names = list(bundle.network.heads)
     heads = [name for name in names if getattr(bundle.network.head(name), "OF_FACES", False)]
