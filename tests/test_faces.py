@@ -55,6 +55,13 @@ def test_squares_lie_inside_the_image_and_are_not_small() -> None:
     assert squares(found([], names), (99, 99))[0].shape == (0, 4)
 
 
+def test_one_face_has_one_square() -> None:
+    twice = [[100, 50, 200, 150], [104, 52, 204, 152], [160, 50, 260, 150]]
+    boxes, scores = squares(found(twice, ("face",)), (400, 400))
+    assert boxes[:, 0].tolist() == [85, 145]
+    assert scores.tolist() == pytest.approx([0.9, 0.5])
+
+
 def test_cutting_gives_the_pixels_inside() -> None:
     image = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
     assert (cut(image, (5, 4, 15, 14)) == image[4:14, 5:15]).all()
