@@ -25,6 +25,7 @@ def load(
     runtime_file: str | Path | None = None,
     precision: str = "float32",
     faces: str | Path | None = None,
+    min_face: float = 32,
 ) -> Bundle:
     """Open a model folder: `load(folder).predict(images)`.
 
@@ -38,6 +39,7 @@ def load(
         precision: of the exported file in the folder: "float32" or "int8".
         faces: a model folder that detects faces, or persons, for the face_attr and face_embed heads; None: where the
             folder has a detection head of its own that does, that one.
+        min_face: side of the smallest face that is looked at, px.
 
     Raises:
         FileNotFoundError: there is no model folder at `folder`, or it was not exported to that runtime.
@@ -51,4 +53,4 @@ def load(
     bundle = Bundle.open(
         folder, device=device, trust=trust, runtime=runtime, runtime_file=runtime_file, precision=precision
     )
-    return with_faces(bundle, Bundle.open(faces, device=device, trust=trust) if faces else None)
+    return with_faces(bundle, Bundle.open(faces, device=device, trust=trust) if faces else None, min_face)

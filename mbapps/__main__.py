@@ -55,6 +55,8 @@ def rewrite(argv: Sequence[str]) -> list[str]:
     if given.get("model") and given["model"] != "null":
         model = given["model"].split(",")[0] if sweep else given["model"]
         words += _task_of(Path(model).expanduser(), given, verb)
+    elif given.get("heads") and not {"task", "experiment", "resume"} & given.keys():
+        words.append("task=multi")
     if sweep:  # the flag first: Hydra's parser takes no overrides on both sides of one
         return ["-m", *(word for word in words if word not in SWEEP_FLAGS)]
     words = [_quoted(word) for word in words]
@@ -82,17 +84,20 @@ def _stored(run: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("out=")]
 
 
-def _names(value: str) -> list[str]:
-    """What a list such as "[detection, geo]" names."""
-    return [name.strip() for name in value.strip("[]").split(",") if name.strip()]
+def _lists(value: str) -> list[list[str]]:
+    """What a list such as "[detection, geo]" names, or each of several that a sweep has: "[detection],[geo]"."""
+    return [
+        [name.strip() for name in part.split(",") if name.strip()]
+        for part in re.findall(r"\[([^\]]*)\]", value) or [value]
+    ]
 
 
 def _check_names(heads: str) -> None:
-    names = _names(heads)
-    if not names:
-        raise ValueError(f"heads={heads} names no head; such as heads=[detection,geo]")
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"heads={heads} names {twice} twice; each head has a name of its own")
+    for names in _lists(heads):
+        if not names:
+            raise ValueError(f"heads={heads} names no head; such as heads=[detection,geo]")
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"heads={heads} names {twice} twice; each head has a name of its own")
 
 
 def _task_of(folder: Path, given: Mapping[str, str], verb: str) -> list[str]:
@@ -113,7 +118,7 @@ def _task_of(folder: Path, given: Mapping[str, str], verb: str) -> list[str]:
             )
         return []
     if wanted_heads:
-        if missing := [name for name in _names(wanted_heads) if name not in heads]:
+        if missing := [name for names in _lists(wanted_heads) for name in names if name not in heads]:
             raise ValueError(
                 f"heads={wanted_heads}: model={folder} has no {' and no '.join(missing)} head, only {', '.join(heads)}"
             )

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .predictions import Prediction
 
 WHOLE = "{} answer for whole images, as if each were one cropped face"
-UPPER = "faces are the upper parts of boxes of persons; faces=, a model folder that detects faces, gives better ones"
+UPPER = "faces are the upper parts of boxes of persons"
+BETTER = "; faces=, a model folder that detects faces, gives better ones"
 
 
 @dataclass
@@ -54,20 +55,22 @@ class Answerer:
         from omegaconf import OmegaConf
 
         from . import app
-        from .deploy.face_pass import with_faces
         from .geo_verbs import Teller, attach_index, placing
 
-        bundle = app.open_bundle(cfg)
+        bundle = app.open_answering(cfg)
         geo = placing(bundle)
         attach_index(cfg, geo)
         wanted = cfg.score_thresh
         wanted = OmegaConf.to_container(wanted) if OmegaConf.is_config(wanted) else wanted
         bundle.thresholds(wanted)  # type: ignore[arg-type]  # what does not fit is told before anything is written
-        finder = app.open_finder(cfg) if cfg.faces else None
-        bundle = with_faces(bundle, finder, cfg.min_face)
         places = None if len(geo.network.heads) > 1 else Teller.of(geo, maps or {})
         return cls(
-            bundle, wanted, cfg.batch_size, places, geo.head_name if places else "", _faces_note(bundle)
+            bundle,
+            wanted,
+            cfg.batch_size,
+            places,
+            geo.head_name if places else "",
+            _faces_note(bundle, cfg.faces is not None),
         )
 
     def about(self) -> dict[str, Any]:
@@ -81,7 +84,7 @@ class Answerer:
         told: dict[str, Any] = {
             "task": "multi" if len(heads) > 1 else heads[0],
             "heads": heads,
-            "passes": len(passes(self.bundle.facts, whole)),
+            "passes": len(passes(self.bundle.facts, whole)) + (faces is not None and faces.own is None),
         }
         if faces is not None:
             told |= {
@@ -110,9 +113,9 @@ class Answerer:
             told[0] |= self.places.tell(file, image, self.parts(prediction)[self.placing])
 
 
-def _faces_note(bundle: Bundle) -> list[str]:
+def _faces_note(bundle: Bundle, given: bool) -> list[str]:
     names = list(bundle.network.heads)
     if bundle.faces is not None:
-        return [UPPER] if bundle.faces.kind == PERSON else []
+        return [UPPER + BETTER * (not given)] if bundle.faces.kind == PERSON else []
     whole = [name for name in names if getattr(bundle.network.head(name), "OF_FACES", False)]
-    return [WHOLE.format(" and ".join(whole))] if whole and len(names) > 1 else []
+    return [WHOLE.format(" and ".join(whole))] if whole and len(bundle.facts["heads"]) > 1 else []

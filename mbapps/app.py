@@ -283,8 +283,20 @@ def open_bundle(
     )
 
 
-def open_finder(cfg: DictConfig) -> Bundle:
-    """Open the model folder at `cfg.faces`, which finds faces, on the device that the verb has."""
-    from .deploy.bundle import Bundle, pick_device
+def open_answering(cfg: DictConfig) -> Bundle:
+    """Open the model folder that the user named, so that its heads of faces answer for the faces in photos.
 
-    return Bundle.open(cfg.faces, device=pick_device(cfg.device), trust=cfg.trust)
+    These are found by the model at `cfg.faces`, or else by a head of the same folder, be it asked for or not.
+    """
+    from .deploy.bundle import Bundle, pick_device
+    from .deploy.face_pass import finding_head, heads_of_faces, with_faces
+
+    wanted = open_bundle(cfg)
+    if cfg.faces:
+        finder = Bundle.open(cfg.faces, device=pick_device(cfg.device), trust=cfg.trust)
+        return with_faces(wanted, finder, cfg.min_face)
+    if heads_of_faces(wanted.network) and not finding_head(wanted.network):
+        whole = Bundle.open(cfg.model, device=wanted.device, trust=cfg.trust)
+        if finding_head(whole.network):
+            return with_faces(wanted, whole, cfg.min_face)
+    return with_faces(wanted, None, cfg.min_face)

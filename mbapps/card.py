@@ -106,6 +106,11 @@ def _opening(model: Mapping[str, Any], heads: Mapping[str, Mapping[str, Any]]) -
         norms = ", each head with norms of its own in it" if model.get("norm") == "per_task" else ""
         times = "once" if model["passes"] == 1 else f"{model['passes']} times"
         passes = f" An image runs through the body {times} for all heads{norms}."
+        if again := model.get("face_passes"):
+            passes = (
+                f" A photo runs through the body {times}{norms}, and each face in it "
+                f"{'once' if again == 1 else f'{again} times'}; the mult-adds are those of a photo with one face."
+            )
     return (
         f"# {title}: {_text(names)}\n\n"
         f"{kind} with {count} for {_text(names)}: {params} parameters, {macs} "

@@ -99,6 +99,7 @@ def upper_squares(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     side = UPPER * width * np.sqrt(np.minimum(1, width / np.maximum(height, 1)))
+    side = np.minimum(side, height / (1 + HAIR))  # of who lies
     middle, top = (boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 1] + HAIR * side
     return np.stack([middle - side / 2, top, middle + side / 2, top + side], axis=1)
 

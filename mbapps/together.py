@@ -49,9 +49,8 @@ class Together:
         side = int(np.clip(width * COLUMN, LEAST, MOST))
         small = resize(image, max(1, round(height * side / width)), side)
         tiles = [answer.draw(small) for answer in others]
-        across = max(
-            1, round((sum(len(tile) for tile in tiles) / max(1, height)) ** 0.5)
-        )  # columns of about one height
+        across = round((sum(len(tile) for tile in tiles) / height) ** 0.5)  # columns of about one height
+        across = min(max(1, across), len(tiles))
         columns = [tiles[start::across] for start in range(across)]
         tall = max([height, *(sum(len(tile) for tile in column) for column in columns)])
         canvas = Image.new("RGB", (width + side * len(columns), tall), GROUND)

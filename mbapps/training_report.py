@@ -52,12 +52,12 @@ def write_training(
     facts = describe(network, about, lineage=lineage, command=context["command"])
     model = save_bundle(folder / "model", network, facts)
     shown = {fit.folder: fit for fit in fits.values()}.values()  # one of all heads, or one of each
-    numbers = {
+    numbers: dict[str, Any] = {
         **_numbers(cfg, learners),
         "images_per_second": sum(fit.images for fit in shown) / sum(fit.seconds for fit in shown),
         "epochs": max(fit.epochs for fit in shown),
         "params": facts["params"], "macs": facts["macs"],
-        **({"passes": facts["passes"]} if "passes" in facts else {}),
+        **{key: facts[key] for key in ("passes", "face_passes") if key in facts},
         "seconds": time.perf_counter() - started,
     }  # fmt: skip
     problems = {name: _counts(one.data.problems()) for name, one in learners.items()}

@@ -39,7 +39,9 @@ def test_a_person_has_a_square_near_the_top_of_the_box() -> None:
     boxes, _ = squares(found([standing, wide], ("person",)), (600, 600), least=1)
     side, top = UPPER * 100 / 2, 50 + HAIR * UPPER * 100 / 2  # the root of 100 / 400
     assert boxes[0].tolist() == pytest.approx([150 - side / 2, top, 150 + side / 2, top + side], abs=0.01)
-    assert boxes[1].tolist() == pytest.approx([340, 100 + HAIR * 120, 460, 220 + HAIR * 120], abs=0.01)
+    assert boxes[1].tolist() == pytest.approx(
+        [400 - 50 / 1.15, 100 + 15 / 1.15, 400 + 50 / 1.15, 200], abs=0.01
+    )
 
 
 def test_squares_lie_inside_the_image_and_are_not_small() -> None:

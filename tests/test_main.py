@@ -157,3 +157,17 @@ def test_one_process_of_a_launcher_is_no_job(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SLURM_NTASKS", "1")
     monkeypatch.setenv("SLURM_PROCID", "0")
     assert rewrite(["task=detection"]) == ["task=detection"]
+
+
+def test_heads_choose_the_task_of_several() -> None:
+    assert rewrite(["heads=[geo,face_attr]"]) == ["heads=[geo,face_attr]", "task=multi"]
+    assert rewrite(["experiment=five", "heads=[geo]"]) == ["experiment=five", "heads=[geo]"]
+
+
+def test_a_sweep_over_heads_is_checked_list_by_list(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text('{"heads": {"geo": {}, "face_attr": {}}}')
+    words = rewrite(["eval", "-m", f"model={tmp_path}", "heads=[geo],[face_attr]"])
+    assert "heads=[geo],[face_attr]" in words
+    assert "task=multi" in words
+    with pytest.raises(ValueError, match="has no detection head, only geo, face_attr"):
+        rewrite(["eval", "-m", f"model={tmp_path}", "heads=[geo],[detection]"])

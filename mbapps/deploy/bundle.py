@@ -25,7 +25,7 @@ from mbapps.models.teachers import body_of
 from mbapps.predictions import Prediction, class_thresholds
 from mbapps.together import Together
 
-from .face_pass import FacePass
+from .face_pass import FacePass, finding_head, heads_of_faces
 from .passes import passes, view_of
 
 # The only classes that a model folder can name without the user's trust, and where they are.
@@ -112,7 +112,8 @@ class Bundle:
             )
         if names == list(self.network.heads):
             return self
-        return replace(self, network=self.network.only(names), faces=None)
+        faces = self.faces.only(names) if self.faces else None
+        return replace(self, network=self.network.only(names), faces=faces)
 
     @property
     def head_name(self) -> str:
@@ -334,13 +335,17 @@ def describe(network: Network, heads: Mapping[str, Mapping[str, Any]], **facts: 
     }
     if len(names) > 1:
         described["norm"] = network.norm
-    groups = passes(described, names)
+    later = heads_of_faces(network) if finding_head(network) else []
+    groups = passes(described, [name for name in names if name not in later])
+    of_faces = passes(described, later, whole=True)
     if len(names) > 1:
-        described["passes"] = len(groups)
+        described |= {"passes": len(groups), "face_passes": len(of_faces)}
     return {
         **described,
         "params": sum(parameter.numel() for parameter in network.parameters()),
-        "macs": sum(count(network.only(group), network.head(group[0]).image_size).macs for group in groups),
+        "macs": sum(
+            count(network.only(group), network.head(group[0]).image_size).macs for group in groups + of_faces
+        ),
         **facts,
     }
 

@@ -10,6 +10,8 @@ from mbapps.faces import LEAST, Face, cut, kind_of, squares
 from mbapps.images import UInt8Image
 
 if TYPE_CHECKING:
+    from mbapps.models.network import Network
+
     from .bundle import Bundle
 
 FOUND = 0.5  # least score of a box where nobody set any
@@ -31,6 +33,11 @@ class FacePass:
     finder: Bundle
     own: str | None = None
     least: float = LEAST
+
+    def only(self, names: Sequence[str]) -> FacePass | None:
+        """The same for some heads of the model, which may leave the finding one out; None where none is of faces."""
+        heads = [name for name in self.heads if name in names]
+        return replace(self, heads=heads, own=self.own if self.own in names else None) if heads else None
 
     @property
     def kind(self) -> str:
@@ -86,26 +93,33 @@ def with_faces(bundle: Bundle, finder: Bundle | None = None, least: float = LEAS
     """
     if not isinstance(least, (int, float)) or not least >= 1:
         raise ValueError(f"min_face must be >= 1 px, got {least}")
-    names = list(bundle.network.heads)
-    heads = [name for name in names if getattr(bundle.network.head(name), "OF_FACES", False)]
+    heads = heads_of_faces(bundle.network)
     if finder is None:
-        own = next((name for name in names if finds(bundle, name)), None)
+        own = finding_head(bundle.network)
         if not heads or own is None:
             return bundle
         return replace(bundle, faces=FacePass(heads, bundle.only([own]), own, least))
     if not heads:
         raise ValueError(
-            f"faces= finds faces for face_attr and face_embed heads; the model has only {', '.join(names)}: leave "
-            "faces= out"
+            f"faces= finds faces for face_attr and face_embed heads; the model has only "
+            f"{', '.join(bundle.network.heads)}: leave faces= out"
         )
-    if (own := next((name for name in finder.network.heads if finds(finder, name)), None)) is None:
-        known = {name: finder.facts["heads"][name]["class_names"][:5] for name in finder.network.heads}
-        told = "; ".join(f"{name} of {', '.join(classes)}" for name, classes in known.items())
+    if (own := finding_head(finder.network)) is None:
+        told = "; ".join(f"{name} of {_some(finder.network.head(name))}" for name in finder.network.heads)
         raise ValueError(f"faces= needs a detector with a class called face or person; that model has {told}")
     return replace(bundle, faces=FacePass(heads, finder.only([own]), None, least))
 
 
-def finds(bundle: Bundle, name: str) -> bool:
-    """Tell whether a head detects faces or persons."""
-    boxes = getattr(bundle.network.head(name), "BOXES", False)
-    return bool(boxes) and kind_of(bundle.facts["heads"][name]["class_names"]) is not None
+def heads_of_faces(network: Network) -> list[str]:
+    """Names of the heads that are shown one cropped face."""
+    return [name for name in network.heads if getattr(network.head(name), "OF_FACES", False)]
+
+
+def finding_head(network: Network) -> str | None:
+    """The name of a head that detects faces or persons, if there is one."""
+    detecting = [name for name in network.heads if getattr(network.head(name), "BOXES", False)]
+    return next((name for name in detecting if kind_of(network.head(name).class_names)), None)
+
+
+def _some(head: Any) -> str:
+    return ", ".join([*head.class_names[:5], *(["…"] if len(head.class_names) > 5 else [])]) or "no classes"

@@ -65,7 +65,7 @@ def run(cfg: DictConfig) -> None:
         network, _ = build_network(cfg, classes)
     facts = describe(network, {})
     numbers = {"params": facts["params"], "macs": facts["macs"]}
-    numbers |= {"passes": facts["passes"]} if "passes" in facts else {}
+    numbers |= {key: facts[key] for key in ("passes", "face_passes") if key in facts}
     for names in passes(facts, list(network.heads)) if cfg.layers else ():
         size = network.head(names[0]).image_size
         print_columns(
@@ -98,7 +98,8 @@ def num_classes(cfg: DictConfig) -> int:
         return 0
     count = cfg.data.num_classes
     if count is None:
-        raise ValueError("info needs data.num_classes=, or a model folder by model=")
+        where = f"heads.{cfg.head}." if cfg.get("head") else ""
+        raise ValueError(f"info needs {where}data.num_classes=, or a model folder by model=")
     if count < 1:
         raise ValueError(f"data.num_classes must be >= 1, got {count}")
     return int(count)

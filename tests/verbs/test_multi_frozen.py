@@ -57,7 +57,7 @@ def test_added_heads_leave_the_others_as_they_were(
     assert [data["name"] for data in after.facts["lineage"]["data"]] == ["set", "set", "world", "people"]
     said = capsys.readouterr().out
     assert "stays, and with it detection" in said
-    assert said.count("the body sees each image once") == 2  # of the heads on pooled features
+    assert said.count("the body sees each image once") == 3  # of the heads on pooled features
 
     found = results(folder)
     assert {"fine_grained_top1", "geo_median_error_km", "face_embed_all_pairs_auc", "relative"} <= set(found)
@@ -160,3 +160,45 @@ def test_what_does_not_go_with_a_model_folder(
 def test_no_model_folder_to_add_to(cli: Cli, textures: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no model folder at .*nowhere: it has no model\.json"):
         cli("train", *words({"fine_grained": textures}), f"model={tmp_path / 'nowhere'}", "mode=frozen")
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_head(cli: Cli, textures: Path, tiny_faces: Path) -> None:
+    both = words({"fine_grained": textures, "face_attr": tiny_faces})
+    with pytest.raises(
+        FloatingPointError, match=r"heads\.face_attr: the loss is (nan|inf) in epoch 0.*\.jpg"
+    ):
+        cli("train", *both, NARROW, "mode=frozen", "heads.face_attr.task.lr=1e38")
+
+
+def test_a_head_that_stopped_early_is_not_gone_on_with(
+    cli: Cli, based: Path, textures: Path, tiny_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mbapps.tasks.base import Task
+
+    said = [
+        "train", *words({"fine_grained": textures, "face_attr": tiny_faces}), f"model={based / 'model'}", "mode=frozen",
+        "trainer.max_epochs=6", "trainer.early_stopping=1", "heads.fine_grained.task.lr=1e-9",
+    ]  # fmt: skip
+    step = Task.training_step
+
+    def stop(self: Task, batch: object, batch_idx: int) -> torch.Tensor | None:
+        if self.head_name == "face_attr":
+            raise KeyError("stop")
+        return step(self, batch, batch_idx)
+
+    def epochs(run: Path) -> int:
+        lines = (run / "heads" / "fine_grained" / "metrics.csv").read_text().splitlines()
+        place = lines[0].split(",").index("epoch")
+        return max(int(line.split(",")[place]) for line in lines[1:])
+
+    stopped = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr(Task, "training_step", stop)
+        with pytest.raises(KeyError, match="stop"):
+            cli(*said, f"out={stopped}")
+    before = epochs(stopped)
+    assert before < 5
+    resumed = cli(f"resume={stopped}")
+    assert epochs(resumed) == before
+    assert {"fine_grained_top1", "face_attr_mean_AP"} <= set(results(resumed))
+    assert list(mbapps.load(resumed / "model").network.heads)[-2:] == ["fine_grained", "face_attr"]

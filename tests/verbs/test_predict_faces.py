@@ -84,6 +84,30 @@ def test_another_folder_finds_them(
     assert all(answers[0]["name"] == "hat" for answers in whole["images"].values())
 
 
+def test_heads_of_faces_alone_are_helped_by_the_detector(cli: Cli, model: Path, photos: Path) -> None:
+    words = ("predict", f"model={model}", f"source={photos}", "device=cpu", "draw=false")
+    every = told(cli(*words))
+    found = told(cli(*words, "heads=[face_attr]"))
+    assert (found["task"], found["passes"], found["face_passes"]) == ("face_attr", 1, 1)
+    loaded = mbapps.load(model).only(["face_attr"])
+    for file, answers in found["images"].items():
+        assert list(answers) == ["faces"]
+        whole = every["images"][file]["faces"]
+        assert [face["box"] for face in answers["faces"]] == [face["box"] for face in whole]
+        assert all(set(face) == {"box", "score", "found_by", "face_attr"} for face in answers["faces"])
+        (made,) = loaded.predict(file)
+        assert [list(face.box) for face in made.faces] == [face["box"] for face in whole]
+
+
+def test_the_order_of_heads_does_not_matter(model: Path, photos: Path) -> None:
+    loaded = mbapps.load(model, min_face=40)
+    photo = next(photos.iterdir())
+    turned = loaded.only(["face_embed", "detection", "face_attr"]).predict(photo)[0]
+    assert [face.box for face in turned.faces] == [face.box for face in loaded.predict(photo)[0].faces]
+    without = loaded.only(["detection"])
+    assert without.faces is None
+
+
 def test_what_does_not_fit_is_told(cli: Cli, model: Path, photos: Path, tmp_path: Path) -> None:
     words = ("predict", f"source={photos}", f"model={model}", "device=cpu")
     with pytest.raises(FileNotFoundError, match="no model folder at .*nowhere"):
