@@ -98,11 +98,16 @@ class PooledData(pl.LightningDataModule):
     def _loader(self, split: str, flip: float, *, shuffle: bool) -> DataLoader[Any]:
         dataset = PooledDataset(self.pooled[split], flip, self.data.seed)
         trainer = self.trainer
-        sampler = EpochSampler(
-            len(dataset), seed=self.data.seed, shuffle=shuffle,
-            rank=trainer.global_rank if trainer else 0, world_size=trainer.world_size if trainer else 1,
-        )  # fmt: skip
-        return DataLoader(dataset, self.data.batch_size, sampler=sampler, collate_fn=_whole)
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        batch = dataset.pooled.batch
+        seen = batch._replace(labels=np.asarray(batch.labels))
+        order = self.data.training_order(seen, rank, world_size) if shuffle else None
+        sampler = order or EpochSampler(
+            len(dataset), seed=self.data.seed, shuffle=shuffle, rank=rank, world_size=world_size
+        )
+        size = self.data.batch_size
+        lonely = shuffle and len(sampler) > size and len(sampler) % size == 1  # which no batch norm can take
+        return DataLoader(dataset, size, sampler=sampler, collate_fn=_whole, drop_last=lonely)
 
 
 def _whole(batch: Any) -> Any:

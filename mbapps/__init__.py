@@ -24,6 +24,7 @@ def load(
     runtime: str = "torch",
     runtime_file: str | Path | None = None,
     precision: str = "float32",
+    faces: str | Path | None = None,
 ) -> Bundle:
     """Open a model folder: `load(folder).predict(images)`.
 
@@ -35,6 +36,8 @@ def load(
             `mbapps export` left in the folder. The heads decode the answers of all alike.
         runtime_file: an exported file of the same model that lies elsewhere.
         precision: of the exported file in the folder: "float32" or "int8".
+        faces: a model folder that detects faces, or persons, for the face_attr and face_embed heads; None: where the
+            folder has a detection head of its own that does, that one.
 
     Raises:
         FileNotFoundError: there is no model folder at `folder`, or it was not exported to that runtime.
@@ -43,7 +46,9 @@ def load(
         ImportError: the runtime is not installed.
     """
     from .deploy.bundle import Bundle
+    from .deploy.face_pass import with_faces
 
-    return Bundle.open(
+    bundle = Bundle.open(
         folder, device=device, trust=trust, runtime=runtime, runtime_file=runtime_file, precision=precision
     )
+    return with_faces(bundle, Bundle.open(faces, device=device, trust=trust) if faces else None)

@@ -13,7 +13,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 # Keys whose values are paths: taken literally, so that `IMG (1).jpg` and `a,b.jpg` need no quoting for Hydra.
 PATH_KEYS = frozenset({
-    "out", "resume", "model", "runtime_file", "calibration", "predictions", "source", "gallery", "class_names",
+    "out", "resume", "model", "runtime_file", "calibration", "predictions", "source", "gallery", "faces", "class_names",
     "backbone.weights",
     "data.root", "data.annotations", "data.images", "data.train", "data.val", "data.test", "data.test_ids",
     "data.class_map", "data.pairs", "data.train_people", "data.test_people", "data.landmarks", "data.places",

@@ -303,3 +303,10 @@ def open_bundle(
         runtime_file=file,
         precision=precision,
     )
+
+
+def open_finder(cfg: DictConfig) -> Bundle:
+    """Open the model folder at `cfg.faces`, which finds faces, on the device that the verb has."""
+    from .deploy.bundle import Bundle, pick_device
+
+    return Bundle.open(cfg.faces, device=pick_device(cfg.device), trust=cfg.trust)

@@ -71,7 +71,7 @@ def fitting_data(cfg: DictConfig, folder: Path, task: Any, data: Any) -> Iterato
         "train": _pool(cfg, folder, body, data, "train", mirror=flip > 0),
         "val": _pool(cfg, folder, body, data, "val", mirror=task.test_flip),
     }
-    if pooled["val"].mirrored is not None:  # the head is linear: of the mean it says the mean of what it says
+    if pooled["val"].mirrored is not None:  # heads are linear, but for the length of an embedding
         batch = pooled["val"].batch
         mean = (batch.images + pooled["val"].mirrored) / 2
         pooled["val"] = Pooled(batch._replace(images=mean), None)

@@ -49,7 +49,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 Corners = tuple[float, float, float, float]
 
 
-def _label(
+def write_label(
     pen: ImageDraw.ImageDraw,
     x: float,
     y: float,
@@ -142,7 +142,7 @@ class Detections:
             pen.rectangle(corners, outline=colour(label), width=max(2, size // 6))
         taken: list[Corners] = []
         for (x1, y1, _, _), label, score in zip(boxes, labels, self.scores, strict=True):
-            _label(pen, x1, y1, f"{self.class_names[label]} {score:.2f}", colour(label), size, taken)
+            write_label(pen, x1, y1, f"{self.class_names[label]} {score:.2f}", colour(label), size, taken)
         return np.asarray(canvas)
 
 
@@ -228,7 +228,7 @@ class Classification:
         size = max(10, round(min(image.shape[:2]) / 24))
         for line, (label, score) in enumerate(zip(self.labels, self.scores, strict=True)):
             text = f"{self.class_names[label]} {score:.2f}"
-            _label(pen, 0, (line + 1) * (size + 6), text, colour(int(label)), size)
+            write_label(pen, 0, (line + 1) * (size + 6), text, colour(int(label)), size)
         return np.asarray(canvas)
 
     def _glow(self, image: UInt8Image) -> UInt8Image:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .faces import Face, draw_faces
 from .images import UInt8Image, resize
 from .predictions import Detections, Prediction
 
@@ -22,16 +23,18 @@ class Together:
     """The answers of several heads for one image, by the heads' names."""
 
     answers: Mapping[str, Prediction]
+    faces: Sequence[Face] | None = None  # and of each face; None where nobody looked for any
 
     def __len__(self) -> int:
         return sum(len(plain) for plain in self.to_json().values())
 
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
-        """What each head says, by its name."""
-        return {name: answer.to_json() for name, answer in self.answers.items()}
+        """What each head says, by its name, and under "faces" what heads say of each face."""
+        plain = {name: answer.to_json() for name, answer in self.answers.items()}
+        return plain if self.faces is None else {**plain, "faces": [face.to_json() for face in self.faces]}
 
     def draw(self, image: UInt8Image) -> UInt8Image:
-        """Boxes on the photo; beside it a small copy of it for each other head, with its answer."""
+        """Boxes and faces on the photo; beside it a small copy of it for each other head, with its answer."""
         main = image
         others = []
         for answer in self.answers.values():
@@ -39,6 +42,7 @@ class Together:
                 main = answer.draw(main)
             else:
                 others.append(answer)
+        main = draw_faces(main, self.faces or ())
         if not others:
             return main
         height, width = image.shape[:2]

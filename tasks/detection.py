@@ -47,6 +47,7 @@ class DetectionHead(nn.Module):
 
     CLASS_LAYERS = ("classes.",)  # state dict prefixes that are void for other class names
     CLASS_SETTINGS = ("classification",)  # and for other values of these
+    BOXES = True  # it answers with boxes
 
     def __init__(
         self,

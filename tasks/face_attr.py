@@ -30,6 +30,7 @@ class FaceAttrHead(nn.Module):
 
     CLASS_LAYERS = ("linear.",)  # state dict prefixes that are void for other attributes
     POOLED = True  # what it says is linear in the pooled c5, all that it sees
+    OF_FACES = True  # it is shown one cropped face
 
     def __init__(
         self,

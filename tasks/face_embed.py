@@ -70,6 +70,7 @@ class FaceEmbedHead(nn.Module):
     TAUGHT = "embeddings"  # the output that a teacher is asked for
     EMBEDS = True  # galleries can be made with it
     SCORED = False  # an embedding has no score
+    OF_FACES = True  # it is shown one cropped face
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class FaceEmbedHead(nn.Module):
         for name, weight in self.weights.items():
             if not isinstance(weight, (int, float)) or weight < 0:
                 raise ValueError(f"task.head.{name} is the weight of a loss, >= 0, got {weight!r}")
+        self.POOLED = pool == "avg"  # then it sees nothing but the pooled c5
         self.class_names = tuple(class_names)
         self.image_size = image_size
         self.settings: dict[str, Any] = {

@@ -40,6 +40,7 @@ ALLOWED = {
         "models",
         "predictions",
         "together",
+        "faces",
         "images",
         "files",
         "card",
@@ -49,7 +50,7 @@ ALLOWED = {
 }
 OPEN = {
     "app", "starting", "frozen", "teacher", "teaching", "truth", "verbs", "__main__", "sweep", "loggers", "measuring",
-    "geo_index", "heads_training", "training_report", "geo_verbs", "index_rows",
+    "geo_index", "heads_training", "training_report", "geo_verbs", "index_rows", "answering",
 }  # fmt: skip  # see all
 SOURCES = sorted(path for room in ("mbapps", "tasks", "data") for path in (ROOT / room).rglob("*.py"))
 

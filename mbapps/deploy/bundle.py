@@ -7,6 +7,7 @@ import importlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mbapps.models.teachers import body_of
 from mbapps.predictions import Prediction, class_thresholds
 from mbapps.together import Together
 
+from .face_pass import FacePass
 from .passes import passes, view_of
 
 # The only classes that a model folder can name without the user's trust, and where they are.
@@ -45,12 +47,14 @@ class Bundle:
 
     network: body and heads, all of them or those that were asked for, in evaluation mode, on `device`.
     facts: the content of model.json.
+    faces: of a model of several heads, how it answers for the faces in photos; see `with_faces`.
     """
 
     network: Network
     facts: dict[str, Any]
     device: str = "cpu"
     runtime: str = "torch"
+    faces: FacePass | None = None
 
     @classmethod
     def open(
@@ -107,7 +111,7 @@ class Bundle:
             )
         if names == list(self.network.heads):
             return self
-        return replace(self, network=self.network.only(names))
+        return replace(self, network=self.network.only(names), faces=None)
 
     @property
     def head_name(self) -> str:
@@ -164,7 +168,7 @@ class Bundle:
         results: list[Prediction] = []
         for start in range(0, len(many), batch_size):
             results += self._predict_batch(
-                [as_image(image) for image in many[start : start + batch_size]], thresholds
+                [as_image(image) for image in many[start : start + batch_size]], thresholds, batch_size
             )
         return results
 
@@ -204,28 +208,60 @@ class Bundle:
 
     @torch.inference_mode()
     def _predict_batch(
-        self, images: Sequence[UInt8Image], thresholds: Mapping[str, Sequence[float] | None]
+        self, images: Sequence[UInt8Image], thresholds: Mapping[str, Sequence[float] | None], batch_size: int
     ) -> list[Prediction]:
+        names = list(self.network.heads)
+        if self.faces is None:
+            answers = self._answers(names, images, thresholds)
+            if len(answers) == 1:
+                return next(iter(answers.values()))
+            rows = zip(*(answers[name] for name in names), strict=True)
+            return [Together(dict(zip(names, row, strict=True))) for row in rows]
+        rest = [name for name in names if name not in self.faces.heads]
+        answers = self._answers(rest, images, thresholds)
+        if self.faces.own is None:
+            found, known = self.faces.detections(images, batch_size)
+        else:
+            found, known = answers[self.faces.own], thresholds[self.faces.own] is not None
+        faces = self.faces.see(
+            images, found, known, partial(self._answers, thresholds=thresholds, whole=True), batch_size
+        )
+        return [
+            Together({name: answers[name][row] for name in rest}, faces[row]) for row in range(len(images))
+        ]
+
+    def _answers(
+        self,
+        heads: Sequence[str],
+        images: Sequence[UInt8Image],
+        thresholds: Mapping[str, Sequence[float] | None],
+        *,
+        whole: bool = False,
+    ) -> dict[str, list[Any]]:
+        """What some heads say of images, by their names; `whole`: they see all of each, not its middle."""
         sizes = torch.tensor([image.shape[:2] for image in images]).to(self.device)
         answers: dict[str, list[Any]] = {}
-        for names in passes(self.facts, list(self.network.heads)):
-            pixels = head_views(self.facts["heads"][names[0]], images)
+        for names in passes(self.facts, heads, whole=whole):
+            facts = self.facts["heads"][names[0]]
+            pixels = head_views(facts, images, share=1.0 if whole else None)
             outputs = self.network(pixels.to(self.device), names)
             for name in names:
                 answers[name] = self.network.head(name).decode(outputs[name], sizes)
                 least = thresholds[name]
                 if least is not None:
                     answers[name] = [answer.above(least) for answer in answers[name]]
-        if len(answers) == 1:
-            return next(iter(answers.values()))
-        rows = zip(*(answers[name] for name in self.network.heads), strict=True)
-        return [Together(dict(zip(self.network.heads, row, strict=True))) for row in rows]
+        return answers
 
 
-def head_views(head: Mapping[str, Any], images: Sequence[UInt8Image]) -> torch.Tensor:
-    """What a head sees of images [H, W, 3] of any sizes, by its facts in model.json: uint8 [B, 3, S, S]."""
-    size, share = view_of(head)
-    return stack_views([central_view(image, size, share) for image in images])
+def head_views(
+    head: Mapping[str, Any], images: Sequence[UInt8Image], share: float | None = None
+) -> torch.Tensor:
+    """What a head sees of images [H, W, 3] of any sizes, by its facts in model.json: uint8 [B, 3, S, S].
+
+    With `share` it sees that share of each side, round the middle, instead of its own.
+    """
+    size, own = view_of(head)
+    return stack_views([central_view(image, size, own if share is None else share) for image in images])
 
 
 def stack_views(views: Sequence[UInt8Image]) -> torch.Tensor:

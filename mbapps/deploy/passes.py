@@ -11,12 +11,13 @@ def view_of(head: Mapping[str, Any]) -> tuple[int, float]:
     return head["image_size"], float(head["settings"].get("central_crop", head.get("face_crop") or 1.0))
 
 
-def passes(facts: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]:
+def passes(facts: Mapping[str, Any], names: Sequence[str], *, whole: bool = False) -> list[list[str]]:
     """Heads by the pass of the body that feeds them: one for all that see the same of an image.
 
     Args:
         facts: of a model; with "norm" of "per_task" each head has a pass of its own.
         names: of its heads.
+        whole: they see all of an image, such as a face that was cut out, and not its middle.
 
     >>> head = {"image_size": 224, "settings": {}}
     >>> passes({"heads": {"a": head, "b": head, "c": {**head, "image_size": 300}}}, ["a", "b", "c"])
@@ -26,5 +27,6 @@ def passes(facts: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]:
         return [[name] for name in names]
     groups: dict[tuple[int, float], list[str]] = {}
     for name in names:
-        groups.setdefault(view_of(facts["heads"][name]), []).append(name)
+        size, share = view_of(facts["heads"][name])
+        groups.setdefault((size, 1.0 if whole else share), []).append(name)
     return list(groups.values())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mbapps.report import print_table, run_context, write_results
-from mbapps.together import Together, change
+from mbapps.together import Together
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,29 +21,23 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.progress import Progress
 
+    from mbapps.answering import Answerer
     from mbapps.answers import CocoResults, JsonWriter
     from mbapps.deploy.bundle import Bundle
-    from mbapps.geo_verbs import Teller
     from mbapps.video import Frame, Video
 
 SHOWN_BROKEN = 10  # reasons printed; all stand in predictions.json
-OF_FACES = ("face_attr", "face_embed")
-WHOLE = "{} answer for whole images, as if each were one cropped face"
 
 
 @dataclass
 class Job:
     """What the steps of one run share: how to answer, and what was answered so far."""
 
-    bundle: Bundle
-    thresholds: Any  # as Bundle.predict takes them
-    batch_size: int
+    answerer: Answerer
     frame_step: int
     out: JsonWriter  # predictions.json
     progress: Progress
     stop: Event  # set by Ctrl-C: the batch at hand is the last
-    places: Teller | None = None  # says more of answers that are places
-    placing: str = ""  # the head that gives them
     images: int = 0
     videos: int = 0
     frames: int = 0
@@ -52,12 +46,12 @@ class Job:
 
     def answer(self, pixels: Sequence[Any]) -> list[tuple[Any, Any]]:
         """Give the prediction of each image, and its plain form."""
-        made: Any = self.bundle.predict(pixels, score_thresh=self.thresholds, batch_size=self.batch_size)
-        if self.places:
-            made = change(made, self.placing, self.places.named)
-        self.found += sum(len(one) for one in made if isinstance(one, Together))
-        answers = [(prediction, prediction.to_json()) for prediction in made]
-        self.found += sum(len(plain) for _, plain in answers if isinstance(plain, list))
+        answers = self.answerer.answer(pixels)
+        for prediction, plain in answers:
+            if isinstance(prediction, Together):
+                self.found += len(prediction)
+            elif isinstance(plain, list):
+                self.found += len(plain)
         return answers
 
     def complain(self, file: Path, reason: str) -> None:
@@ -71,13 +65,11 @@ def run(cfg: DictConfig) -> None:
 
     Ctrl-C ends all files with the batch at hand: they are whole, and hold what was answered until then.
     """
-    from omegaconf import OmegaConf
     from rich.progress import Progress
 
     from mbapps import app
+    from mbapps.answering import Answerer
     from mbapps.answers import CocoResults, drawn_names, json_file, number_images
-    from mbapps.deploy.passes import passes
-    from mbapps.geo_verbs import Teller, attach_index, placing
     from mbapps.sources import find_sources, stop_at_interrupt
 
     folder = app.run_folder(cfg)
@@ -85,12 +77,6 @@ def run(cfg: DictConfig) -> None:
         if not isinstance(cfg[key], int) or cfg[key] < 1:
             raise ValueError(f"{key} must be a whole number >= 1, got {cfg[key]}")
     images, videos = find_sources(cfg.source)
-    bundle = app.open_bundle(cfg)
-    geo = placing(bundle)
-    attach_index(cfg, geo)
-    wanted = cfg.score_thresh
-    wanted = OmegaConf.to_container(wanted) if OmegaConf.is_config(wanted) else wanted
-    bundle.thresholds(wanted)  # type: ignore[arg-type]  # what does not fit is told before anything is written
     image_ids, origin = number_images(images)
     source, started = Path(cfg.source), time.perf_counter()
     pictures: dict[Path, Path] = {}
@@ -101,25 +87,18 @@ def run(cfg: DictConfig) -> None:
         pictures = drawn_names(images, source, folder / "pictures", keep=kept, ending=".jpg")
         maps = drawn_names(images, source, folder / "maps", keep=kept, ending=".jpg")
         drawn = drawn_names(videos, source, folder / "videos", keep=(), ending=".mp4")
-    coco = CocoResults(folder / "coco_results.json", image_ids, category_ids(bundle))
+    answerer = Answerer.open(cfg, maps)
+    coco = CocoResults(folder / "coco_results.json", image_ids, category_ids(answerer.bundle))
     with (
         json_file(folder / "predictions.json", "{}") as out,
         coco,
         stop_at_interrupt() as stop,
         Progress() as progress,
     ):
-        heads = list(bundle.network.heads)
-        places = None if len(geo.network.heads) > 1 else Teller.of(geo, maps)
-        named = geo.head_name if places else ""
-        job = Job(bundle, wanted, cfg.batch_size, cfg.frame_step, out, progress, stop, places, named)
+        job = Job(answerer, cfg.frame_step, out, progress, stop)
         out.item(str(cfg.model), "model")
-        out.item(heads[0] if len(heads) == 1 else "multi", "task")
-        whole = [name for name in heads if name in OF_FACES] if len(heads) > 1 else []
-        if len(heads) > 1:
-            out.item(heads, "heads")
-            out.item(len(passes(bundle.facts, heads)), "passes")
-        if whole:
-            out.item(WHOLE.format(" and ".join(whole)), "note")
+        for key, value in answerer.about().items():
+            out.item(value, key)
         with out.nest("{}", "image_ids"):
             for file, number in image_ids.items():
                 out.item(number, file)
@@ -136,8 +115,8 @@ def run(cfg: DictConfig) -> None:
                 f"{next(iter(job.broken.values()))}"
             )
     notes = list(job.broken.values())[:SHOWN_BROKEN]
-    notes += places.notes[:SHOWN_BROKEN] if places else []
-    notes += [WHOLE.format(" and ".join(whole))] if whole else []
+    notes += answerer.places.notes[:SHOWN_BROKEN] if answerer.places else []
+    notes += answerer.notes
     if coco.written:
         notes.append(f"image ids of coco_results.json: {origin}")
         notes += ["coco_results.json holds the images; frames of videos have no image id"] * bool(videos)
@@ -152,17 +131,15 @@ def predict_images(job: Job, files: Sequence[Path], coco: CocoResults, drawn: di
     if not files:
         return
     bar = job.progress.add_task("images", total=len(files))
-    for batch in batched(read_images(files, job.batch_size), job.batch_size):
+    size = job.answerer.batch_size
+    for batch in batched(read_images(files, size), size):
         job.broken |= {str(file): str(image) for file, image in batch if isinstance(image, BrokenImageError)}
         readable = [(file, image) for file, image in batch if not isinstance(image, BrokenImageError)]
         answers = job.answer([image for _, image in readable])
         for (file, image), (prediction, plain) in zip(readable, answers, strict=True):
-            parts: Any = prediction.answers if isinstance(prediction, Together) else {job.placing: prediction}
-            if job.places:
-                told = plain[job.placing] if isinstance(plain, dict) else plain
-                told[0] |= job.places.tell(file, image, parts[job.placing])
+            job.answerer.tell(file, image, prediction, plain)
             job.out.item(plain, str(file))
-            for part in parts.values():
+            for part in job.answerer.parts(prediction).values():
                 coco.add(str(file), part)
             if file in drawn:
                 write_image(drawn[file], prediction.draw(image))
@@ -184,14 +161,15 @@ def predict_video(job: Job, file: Path, drawn: Path | None) -> None:
     except BrokenVideoError as error:
         job.complain(file, str(error))
         return
-    batches = batched(read_frames(video, job.frame_step, job.batch_size), job.batch_size)
+    size = job.answerer.batch_size
+    batches = batched(read_frames(video, job.frame_step, size), size)
     first = next(batches, None)
     if first is not None:  # else the file leaves no trace but its problem
         job.videos += 1
         height, width = video.height, video.width
-        if drawn and len(job.bundle.network.heads) > 1:  # their picture is larger than the frame
+        if drawn and len(job.answerer.bundle.network.heads) > 1:  # their picture may be larger than the frame
             image = first[0].image
-            height, width = job.bundle.predict(image)[0].draw(image).shape[:2]
+            height, width = job.answerer.bundle.predict(image)[0].draw(image).shape[:2]
         _predict_frames(job, video, chain([first], batches), drawn, (height, width))
     if video.problem:
         job.complain(file, video.problem)
@@ -249,8 +227,8 @@ def _tell(folder: Path, job: Job, notes: Sequence[str], seconds: float) -> None:
         "images": job.images, "videos": job.videos, "frames": job.frames, "broken": len(job.broken),
         "answers": job.found, "seconds": seconds, "images_per_second": (job.images + job.frames) / seconds,
     }  # fmt: skip
-    numbers |= job.places.numbers() if job.places else {}
-    results = write_results(folder, numbers, {**run_context(), "runtime": job.bundle.runtime})
+    numbers |= job.answerer.places.numbers() if job.answerer.places else {}
+    results = write_results(folder, numbers, {**run_context(), "runtime": job.answerer.bundle.runtime})
     for note in notes:
         print(note)
     names = ("predictions.json", "coco_results.json", "pictures", "maps", "videos")
