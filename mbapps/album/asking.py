@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +11,13 @@ from numpy.typing import NDArray
 
 from mbapps.place_prediction import Place
 from mbapps.predictions import Attributes, Classification, Detections, Embedding
-from mbapps.together import Together, change
 
 from .records import Face, Record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mbapps.deploy.bundle import Bundle
+    from mbapps.answering import Answerer
     from mbapps.geo_verbs import Teller
     from mbapps.images import UInt8Image
 
@@ -43,60 +41,76 @@ class Pooled:
         return None if kept is None else np.asarray(kept.cpu().numpy())
 
 
-@dataclass
 class Asker:
     """Asks a model, and says what it was told in an album's form."""
 
-    bundle: Bundle
-    thresholds: Any  # as Bundle.predict takes them
-    places: Teller  # of names, and of places that photos tell
-    placing: str = ""  # the head that answers with places
+    def __init__(self, answerer: Answerer):
+        from mbapps.geo_verbs import Teller
 
-    def __post_init__(self) -> None:
-        self.pooled = Pooled(self.bundle.network.body)
+        self.answerer = answerer
+        self.teller = answerer.places or Teller()  # a photo may tell its place where no head guesses one
+        bundle = answerer.bundle
+        of_faces = bundle.faces.heads if bundle.faces else ()
+        whole = [name for name in bundle.network.heads if name not in of_faces]
+        self.pooled = Pooled(bundle.network.body) if whole else None  # else the body sees faces alone
 
     def ask(self, images: Sequence[UInt8Image]) -> list[Record]:
         """Records of images [H, W, 3], without what only their files tell."""
-        self.pooled.take()
-        made: Any = self.bundle.predict(images, score_thresh=self.thresholds, batch_size=len(images))
-        features = self.pooled.take()
-        if self.placing:
-            made = change(made, self.placing, self.places.named)
-        heads = list(self.bundle.network.heads)
-        records = [describe(one, heads[0], image) for one, image in zip(made, images, strict=True)]
+        if self.pooled:
+            self.pooled.take()
+        answers = self.answerer.answer(images)
+        records = [
+            self.describe(prediction, image) for (prediction, _), image in zip(answers, images, strict=True)
+        ]
+        features = self.pooled.take() if self.pooled else None
         if features is not None:
             for record, vector in zip(records, features, strict=True):
                 record.vector = record.vector or unit(vector)
         return records
 
+    def describe(self, prediction: Any, image: UInt8Image) -> Record:
+        """Give the record of one image's prediction."""
+        height, width = image.shape[:2]
+        record = Record("", (0, 0, 0), size=(width, height))
+        answers = self.answerer.parts(prediction)
+        for name, answer in answers.items():
+            if isinstance(answer, Detections):
+                record.objects += [(box["name"], box["score"], tuple(box["box"])) for box in answer.to_json()]
+            elif isinstance(answer, Classification):
+                record.labels[name] = [(one["name"], one["score"]) for one in answer.to_json()]
+            elif isinstance(answer, Place):
+                (told,) = answer.to_json()
+                record.place = {key: told[key] for key in PLACE_KEYS if key in told}
+        found = getattr(prediction, "faces", None)
+        if found is not None:
+            record.faces = [
+                face_of(face.answers.values(), face.box, face.score, face.found_by) for face in found
+            ]
+        elif answers and all(isinstance(answer, (Embedding, Attributes)) for answer in answers.values()):
+            face = face_of(answers.values(), (0, 0, width, height), 1.0, "photo")  # of a model of faces alone
+            record.faces, record.vector = [face], face.vector
+        return record
 
-def describe(prediction: Any, head: str, image: UInt8Image) -> Record:
-    """Give the record of one image's prediction; `head` is the name of the only one."""
-    height, width = image.shape[:2]
-    record = Record("", (0, 0, 0), size=(width, height))
-    answers = prediction.answers if isinstance(prediction, Together) else {head: prediction}
-    whole: dict[str, Any] = {}
-    for name, answer in answers.items():
-        if isinstance(answer, Detections):
-            record.objects += [(box["name"], box["score"], tuple(box["box"])) for box in answer.to_json()]
-        elif isinstance(answer, Classification):
-            record.labels[name] = [(one["name"], one["score"]) for one in answer.to_json()]
-        elif isinstance(answer, Attributes):
-            record.attributes = attributes(answer)
-        elif isinstance(answer, Place):
-            (told,) = answer.to_json()
-            record.place = {key: told[key] for key in PLACE_KEYS if key in told}
+
+def face_of(answers: Iterable[Any], box: Sequence[float], score: float, origin: str) -> Face:
+    """Give the record of one face."""
+    x1, y1, x2, y2 = map(float, box)
+    face = Face((x1, y1, x2, y2), score, origin)
+    for answer in answers:
+        if isinstance(answer, Attributes):
+            face.attributes = attributes(answer)
         elif isinstance(answer, Embedding):
-            whole["vector"] = unit(answer.vector)
-    if whole and not record.objects and len(answers) == 1:  # a model of faces: each photo is one
-        record.faces = [Face((0, 0, width, height), origin="photo", vector=whole["vector"])]
-        record.vector = whole["vector"]
-    return record
+            face.vector = unit(answer.vector)
+    return face
 
 
 def attributes(answer: Attributes) -> list[tuple[str, float, bool]]:
     """Attributes that were judged: name, score, whether they are there."""
-    return [(one["name"], one["score"], one["present"]) for one in answer.to_json() if one["score"] == one["score"]]
+    return [
+        (one["name"], one["score"], one["present"])
+        for one in answer.to_json()
+        if one["score"] == one["score"]
+    ]
 
 
 def unit(vector: NDArray[np.floating[Any]]) -> bytes:

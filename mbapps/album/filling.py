@@ -141,6 +141,6 @@ def ask(asker: Asker, batch: Sequence[Seen]) -> list[Record]:
             continue
         record = next(answers)
         record.id, record.stamp, record.hash = seen.name, seen.stamp, seen.hash
-        record.truth = place_of(asker.places, seen.file)
+        record.truth = place_of(asker.teller, seen.file)
         records.append(record)
     return records

@@ -180,7 +180,12 @@ def view_of(source: str, folder: Path, **settings: Any) -> dict[str, Any]:
     """All that decides the page beside the records: settings, where the photos are, and the page's own files."""
     root = root_of(source).absolute()
     program = f"{__version__} {content_hash(sorted(ASSETS.iterdir()))}"
-    return {**settings, "title": root.name or "Photos", "base": base_address(root, folder), "program": program}
+    return {
+        **settings,
+        "title": root.name or "Photos",
+        "base": base_address(root, folder),
+        "program": program,
+    }
 
 
 def base_address(root: Path, album: Path) -> str:

@@ -86,9 +86,8 @@ def label_groups(records: Sequence[Record]) -> list[Group]:
 
 
 def present(record: Record) -> list[str]:
-    """Attributes that a photo, or a face in it, has."""
-    every = [record.attributes, *(face.attributes for face in record.faces)]
-    return [name for one in every for name, _, there in one if there]
+    """Attributes that a face in a photo has."""
+    return [name for face in record.faces for name, _, there in face.attributes if there]
 
 
 def groups(records: Sequence[Record]) -> list[Group]:
@@ -111,7 +110,8 @@ def write_page(folder: Path, album: Album) -> Path:
     tags, described = file_photos(album)
     shown = describe_people(album)
     photos = [
-        [record.id, record.hash, *record.size, tags[row], place_row(record)] for row, record in enumerate(album.records)
+        [record.id, record.hash, *record.size, tags[row], place_row(record)]
+        for row, record in enumerate(album.records)
     ]
     vectors = small([record.vector for record in album.records], PHOTO_DIM, centre=True)
     owners = [row for row, record in enumerate(album.records) for _ in record.faces]
@@ -120,7 +120,9 @@ def write_page(folder: Path, album: Album) -> Path:
     for number, start in enumerate(range(0, len(photos), CHUNK)):
         end = start + CHUNK
         data[f"photos-{number}.js"] = call("photos", photos[start:end])
-        told = [details(*pair) for pair in zip(album.records[start:end], album.people[start:end], strict=True)]
+        told = [
+            details(*pair) for pair in zip(album.records[start:end], album.people[start:end], strict=True)
+        ]
         data[f"details-{number}.js"] = call("details", number, told)
         data[f"vectors-{number}.js"] = call("vectors", number, packed(vectors[start:end]))
         ours = [row for row, owner in enumerate(owners) if start <= owner < end]
@@ -144,7 +146,11 @@ def write_page(folder: Path, album: Album) -> Path:
                 (temporary / file).write_text(text, encoding="utf-8")
     for asset in ("album.css", "album.js"):
         write_text(folder / asset, (ASSETS / asset).read_text(encoding="utf-8"))
-    scripts = ["album.js", f"{name}/meta.js", *(f"{name}/{file}" for file in data if file.startswith("photos-"))]
+    scripts = [
+        "album.js",
+        f"{name}/meta.js",
+        *(f"{name}/{file}" for file in data if file.startswith("photos-")),
+    ]
     if mapped:
         scripts.append(f"{name}/land.js")
     frame = Template((ASSETS / "album.html").read_text(encoding="utf-8"))
@@ -181,7 +187,10 @@ def file_photos(album: Album) -> tuple[list[list[int]], list[dict[str, Any]]]:
     tags: list[list[int]] = [[] for _ in album.records]
     described = []
     start = 0
-    rows = [(group.name, group.any, [group.values(record) for record in album.records]) for group in groups(album.records)]
+    rows = [
+        (group.name, group.any, [group.values(record) for record in album.records])
+        for group in groups(album.records)
+    ]
     rows.append(("People", False, [[f"Person {number}" for number in numbers] for numbers in album.people]))
     for name, one_of, found in rows:
         counts = Counter(value for values in found for value in dict.fromkeys(values))
@@ -221,7 +230,6 @@ def details(record: Record, numbers: Sequence[int]) -> dict[str, Any]:
     found = {
         "objects": [[name, round(score, 3), [round(side) for side in box]] for name, score, box in record.objects],
         "labels": {head: [[name, round(score, 3)] for name, score in rows] for head, rows in record.labels.items()},
-        "attributes": [[name, round(score, 3)] for name, score, there in record.attributes if there],
         "place": record.place, "truth": record.truth,
         "faces": [
             [[round(side) for side in face.box], face.origin, numbers[row] if row < len(numbers) else 0,
@@ -251,7 +259,9 @@ def small(kept: Sequence[bytes], most: int, *, centre: bool) -> NDArray[np.int8]
     if vectors.shape[1] > most:
         _, axes = np.linalg.eigh(vectors.T @ vectors)
         vectors = vectors @ axes[:, -most:]
-    return np.round(vectors * (127 / np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-12))).astype(np.int8)
+    return np.round(vectors * (127 / np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-12))).astype(
+        np.int8
+    )
 
 
 def packed(vectors: NDArray[np.int8]) -> str:

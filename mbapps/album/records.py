@@ -42,7 +42,6 @@ class Record(msgspec.Struct, omit_defaults=True):
     size: tuple[int, int] = (0, 0)  # width and height, px
     objects: list[tuple[str, float, tuple[float, float, float, float]]] = []  # class, score, box
     labels: dict[str, list[Named]] = {}  # by head, best first
-    attributes: list[tuple[str, float, bool]] = []  # of the whole photo
     place: dict[str, Any] = {}  # lat, lon, score, and what else is known: radius_km, name
     truth: dict[str, Any] = {}  # lat, lon, name: as the photo's EXIF tells it
     faces: list[Face] = []
@@ -51,7 +50,9 @@ class Record(msgspec.Struct, omit_defaults=True):
     def pictures(self, px: int) -> list[str]:
         """Paths, below the folder of pictures, of the small copy of the photo and of its faces."""
         start = f"{self.hash[:2]}/{self.hash}-{px}"
-        return [] if self.error else [f"{start}.jpg", *(f"{start}-{row}.jpg" for row in range(len(self.faces)))]
+        return (
+            [] if self.error else [f"{start}.jpg", *(f"{start}-{row}.jpg" for row in range(len(self.faces)))]
+        )
 
 
 class Shard(msgspec.Struct):

@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mbapps.album.folder import (
-    LOCK, PAGE, State, Wanted, files_hash, find_photos, model_hash, open_state, view_of,
+    LOCK,
+    PAGE,
+    State,
+    Wanted,
+    files_hash,
+    find_photos,
+    model_hash,
+    open_state,
+    view_of,
 )  # fmt: skip
 from mbapps.report import print_table
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
 
 def run(cfg: DictConfig) -> None:
     """Bring an album up to date with its photos: look at what is new or has changed, and write the page.
@@ -82,13 +91,17 @@ def settings_of(cfg: DictConfig, state: State) -> dict[str, Any]:
 
     thresholds, file, gallery = cfg.score_thresh, cfg.runtime_file, cfg.gallery
     if gallery is not None and not (Path(gallery) / "meta.json").is_file():
-        raise FileNotFoundError(f"no gallery at gallery={gallery}: it has no meta.json; mbapps index makes one")
+        raise FileNotFoundError(
+            f"no gallery at gallery={gallery}: it has no meta.json; mbapps index makes one"
+        )
     if file is not None and not Path(file).is_file():
         raise FileNotFoundError(f"no file at runtime_file={file}")
     known = state.hashes
     return {
         "model": model_hash(Path(cfg.model), known),
         "heads": app.wanted_heads(cfg),
+        "faces": cfg.faces and model_hash(Path(cfg.faces), known),
+        "min_face": cfg.min_face,
         "gallery": gallery and files_hash(Path(gallery), [Path(gallery) / "meta.json"], known),
         "runtime": cfg.runtime, "precision": cfg.precision,
         "runtime_file": file and files_hash(Path(file), [Path(file)], known),
