@@ -9,18 +9,18 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
+from mbapps.faces import cut
 from mbapps.images import BrokenImageError, UInt8Image, read_image, resize
 from mbapps.sources import READERS, batched, read_ahead
 
 from .folder import PICTURES, SHARDS, Stamp, content_hash
-from .records import Face, Record, Shard, next_shard, write_shard
+from .records import Record, Shard, next_shard, write_shard
 
 if TYPE_CHECKING:
     from .asking import Asker
 
 SHARD_SIZE = 64  # photos: what a kill loses is less than that
-FACE_PX = 112  # of a face's picture
-AROUND = 0.15  # of a face's longer side, that its picture shows on each side of it
+FACE_PX = 112  # of the side of a face's picture
 QUALITY = 82  # of JPEG
 
 
@@ -59,22 +59,10 @@ def write_picture(path: Path, image: UInt8Image) -> None:
     path.write_bytes(coded.tobytes())
 
 
-def face_view(image: UInt8Image, face: Face) -> UInt8Image:
-    """Cut a square round a face, as far as the photo reaches, FACE_PX wide."""
-    height, width = image.shape[:2]
-    x1, y1, x2, y2 = face.box
-    half = max(x2 - x1, y2 - y1) * (0.5 + AROUND)
-    half = max(1.0, min(half, width / 2, height / 2))
-    x = min(max((x1 + x2) / 2, half), width - half)
-    y = min(max((y1 + y2) / 2, half), height - half)
-    top, left, side = round(y - half), round(x - half), max(1, int(2 * half))
-    return resize(image[max(0, top) : top + side, max(0, left) : left + side], FACE_PX, FACE_PX)
-
-
 def write_faces(pictures: Path, record: Record, px: int, image: UInt8Image) -> None:
     """Write the pictures of a photo's faces."""
     for path, face in zip(record.pictures(px)[1:], record.faces, strict=True):
-        write_picture(pictures / path, face_view(image, face))
+        write_picture(pictures / path, resize(cut(image, face.box), FACE_PX, FACE_PX))
 
 
 def fill(

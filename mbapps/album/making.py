@@ -128,11 +128,13 @@ def make(cfg: DictConfig, folder: Path, key: str, missing: Photos) -> tuple[list
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from mbapps.answering import Answerer
+    from mbapps.memory import keep_freed_memory
     from mbapps.sources import stop_at_interrupt
 
     from .asking import Asker
     from .filling import fill
 
+    keep_freed_memory()  # a third of the time, where batches are as large as ever
     asker = Asker(Answerer.open(cfg))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with stop_at_interrupt() as stop, Progress(*columns) as progress:
@@ -228,13 +230,16 @@ def similarity_of(cfg: DictConfig) -> tuple[float, str]:
 
 def page_notes(records: Sequence[Record]) -> list[str]:
     """What a reader of the page should know."""
-    from .page import SURE
+    from .filing import SURE
 
     notes = []
     if any(record.labels for record in records):
         notes.append(f"A photo is filed under its likeliest label where that is {SURE:.0%} probable or more.")
     if any(record.place and not record.truth for record in records):
         notes.append("Places are the model's guesses, but where a photo tells its own.")
-    if any(face.origin == "person" for record in records for face in record.faces):
-        notes.append("Where no face was found, the upper part of a person stands for it.")
+    origins = {face.origin for record in records for face in record.faces}
+    if "person" in origins:
+        notes.append("Faces are the upper parts of persons: no detector of faces was asked (faces=).")
+    if "photo" in origins:
+        notes.append("Each photo was taken for one cropped face: nothing looked for faces in it.")
     return notes

@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -18,26 +17,15 @@ from numpy.typing import NDArray
 
 from mbapps.files import replacing, write_text
 
+from .filing import describe_people, file_photos
 from .folder import ASSETS, PAGE
 from .records import Record
 
 CHUNK = 500  # photos in a file of data
-SURE = 0.5  # of a label: below it a photo is not filed under its likeliest class
+LEAST = 0.005  # of a label that is told: less would be shown as 0 %
 PHOTO_DIM, FACE_DIM = 128, 256  # numbers of a vector in the page, at most
 
 Vectors = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Values that photos are filed under.
-
-    any: of several chosen values a photo needs one, since it can't have two; else it needs all.
-    """
-
-    name: str
-    any: bool
-    values: Callable[[Record], Sequence[str]]
 
 
 @dataclass
@@ -64,51 +52,14 @@ class Album:
     notes: Sequence[str] = ()
 
 
-def country(place: Mapping[str, Any]) -> list[str]:
-    """The country of a named place.
-
-    >>> country({"name": "120 km from Arezzo, Italy"}), country({"name": "300 km from Singapore"}), country({})
-    (['Italy'], ['Singapore'], [])
-    """
-    name = str(place.get("name", ""))
-    return [name.rpartition(", ")[2].rpartition(" km from ")[2]] if name else []
-
-
-def label_groups(records: Sequence[Record]) -> list[Group]:
-    """A group for each head that classifies."""
-    heads = list(dict.fromkeys(head for record in records for head in record.labels))
-
-    def sure(head: str) -> Callable[[Record], list[str]]:
-        return lambda record: [name for name, score in record.labels.get(head, [])[:1] if score >= SURE]
-
-    name = "Labels" if len(heads) < 2 else "Labels: {}"
-    return [Group(name.format(head), True, sure(head)) for head in heads]
-
-
-def present(record: Record) -> list[str]:
-    """Attributes that a face in a photo has."""
-    return [name for face in record.faces for name, _, there in face.attributes if there]
-
-
-def groups(records: Sequence[Record]) -> list[Group]:
-    """All that photos can be filed under, but people."""
-    return [
-        Group("Objects", False, lambda record: [name for name, _, _ in record.objects]),
-        *label_groups(records),
-        Group("Attributes", False, present),
-        Group("Places", True, lambda record: country(record.truth or record.place)),
-        Group("Folders", True, lambda record: [record.id.rpartition("/")[0]] if "/" in record.id else []),
-    ]
-
-
 def write_page(folder: Path, album: Album) -> Path:
     """Write the page and its data anew; a page that is open meanwhile keeps what it has read.
 
     Returns:
         The path of index.html.
     """
-    tags, described = file_photos(album)
-    shown = describe_people(album)
+    tags, described = file_photos(album.records, album.people)
+    shown = describe_people(album.records, album.people)
     photos = [
         [record.id, record.hash, *record.size, tags[row], place_row(record)]
         for row, record in enumerate(album.records)
@@ -178,47 +129,6 @@ def key_of_texts(texts: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def file_photos(album: Album) -> tuple[list[list[int]], list[dict[str, Any]]]:
-    """File photos under the values of all groups.
-
-    Returns:
-        The numbers of each photo's values, and the groups: name, any, and each value with its number of photos.
-    """
-    tags: list[list[int]] = [[] for _ in album.records]
-    described = []
-    start = 0
-    rows = [
-        (group.name, group.any, [group.values(record) for record in album.records])
-        for group in groups(album.records)
-    ]
-    rows.append(("People", False, [[f"Person {number}" for number in numbers] for numbers in album.people]))
-    for name, one_of, found in rows:
-        counts = Counter(value for values in found for value in dict.fromkeys(values))
-        order = sorted(counts, key=lambda value: (-counts[value], value))
-        if not order or (name == "Folders" and len(order) < 2):
-            continue
-        place = {value: start + row for row, value in enumerate(order)}
-        for own, values in zip(tags, found, strict=True):
-            own += [place[value] for value in dict.fromkeys(values)]
-        described.append({
-            "name": name, "any": one_of, "first": start, "values": [[value, counts[value]] for value in order],
-        })  # fmt: skip
-        start += len(order)
-    return tags, described
-
-
-def describe_people(album: Album) -> list[list[int]]:
-    """Each person: number, count of faces, and the photo and the row of the face that shows them; larger ones first."""
-    best: dict[int, tuple[float, int, int]] = {}
-    counts: Counter[int] = Counter()
-    for row, (record, numbers) in enumerate(zip(album.records, album.people, strict=True)):
-        for place, (face, number) in enumerate(zip(record.faces, numbers, strict=False)):
-            counts[number] += 1
-            area = (face.box[2] - face.box[0]) * (face.box[3] - face.box[1])
-            best[number] = max(best.get(number, (0.0, row, place)), (face.score * area**0.5, row, place))
-    return [[number, count, *best[number][1:]] for number, count in counts.most_common()]
-
-
 def place_row(record: Record) -> Any:
     """Latitude, longitude, and 1 where the photo tells it and 0 where it is guessed; 0 where there is none."""
     place = record.truth or record.place
@@ -229,7 +139,10 @@ def details(record: Record, numbers: Sequence[int]) -> dict[str, Any]:
     """What the page tells of one photo that is looked at."""
     found = {
         "objects": [[name, round(score, 3), [round(side) for side in box]] for name, score, box in record.objects],
-        "labels": {head: [[name, round(score, 3)] for name, score in rows] for head, rows in record.labels.items()},
+        "labels": {
+            head: [[name, round(score, 3)] for name, score in rows if score >= LEAST]
+            for head, rows in record.labels.items()
+        },
         "place": record.place, "truth": record.truth,
         "faces": [
             [[round(side) for side in face.box], face.origin, numbers[row] if row < len(numbers) else 0,

@@ -345,7 +345,7 @@ async function showPhoto() {
   const step = to => make('button', {class: 'act', disabled: listed[to] === undefined ? '' : null, onclick: () => go({open: listed[to]}, true)}, to < at ? '‹ Back' : 'Next ›');
   dialog.replaceChildren(
     make('figure', {}, make('div', {class: 'frame'}, image, svg)),
-    make('div', {class: 'told'}, make('h2', {}, fileName(photo)),
+    make('div', {class: 'told'}, make('h2', {tabindex: -1, autofocus: ''}, fileName(photo)),
       make('div', {class: 'acts'}, step(at - 1), step(at + 1),
         data.meta.photoDim ? make('button', {class: 'act', id: 'like', onclick: () => go({...fresh, like: `p${row}`})}, 'More like this') : null,
         make('a', {class: 'act', href: address(photo), target: '_blank', rel: 'noopener'}, 'Open')),
@@ -354,7 +354,6 @@ async function showPhoto() {
       ...list('Objects', (told.objects || []).map(([name, score, sides]) => line([name, score], box(sides, '')))),
       ...list('Faces', faces),
       ...Object.entries(told.labels || {}).flatMap(([head, rows]) => list(Object.keys(told.labels).length > 1 ? `Labels: ${head}` : 'Labels', rows.map(one => line(one)))),
-      ...list('Attributes', (told.attributes || []).map(one => line(one))),
       ...list('Place, as the photo tells it', told.truth ? [make('li', {}, make('span', {}, spot(told.truth)))] : []),
       ...list('Place, as guessed', told.place ? [make('li', {}, make('span', {}, spot(told.place)), make('span', {}, percent(told.place.score)))] : [])),
     make('button', {class: 'close', 'aria-label': 'Close', onclick: () => go({open: null})}, '✕'));
