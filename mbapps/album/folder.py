@@ -121,10 +121,11 @@ def find_photos(source: str, album: Path) -> tuple[dict[str, tuple[Path, Stamp]]
         FileNotFoundError: there are none.
     """
     named, unnamed = find_images(source)
-    inside = f"{album.absolute()}/"
+    inside = os.path.relpath(album.resolve(), root_of(source).resolve())
+    inside = "" if inside == "." else f"{Path(inside).as_posix()}/"
     found = {}
     for name, file in named.items():
-        if not f"{file.absolute().as_posix()}".startswith(inside):
+        if not name.startswith(inside):
             try:
                 found[name] = (file, stamp(file))
             except FileNotFoundError:  # it was there when the folder was listed

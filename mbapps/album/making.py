@@ -54,9 +54,9 @@ def bring_up_to_date(cfg: DictConfig, folder: Path, state: State, wanted: Wanted
     shards = read_shards(folder / SHARDS, key)
     known = {record.id: record for records in shards.values() for record in records}
     kept, moved, missing = sort_out(known, wanted.photos, folder / PICTURES, cfg.thumbnail)
-    if known and state.files and not kept and not moved:
+    if known and not kept and not moved:
         raise ValueError(
-            f"source={cfg.source} has none of the {len(state.files)} photos of the album out={folder}; name another "
+            f"source={cfg.source} has none of the {len(known)} photos of the album out={folder}; name another "
             "folder for it"
         )
     if state.files and (other := changed_settings(state.settings, wanted.settings)):
