@@ -36,12 +36,10 @@ def test_a_face_has_a_square_about_its_middle() -> None:
 
 def test_a_person_has_a_square_near_the_top_of_the_box() -> None:
     standing, wide = [100, 50, 200, 450], [300, 100, 500, 200]
-    boxes, _ = squares(found([standing, wide], ("person",)), (600, 600))
-    side = UPPER * 100 / 2  # the root of 100 / 400
-    assert boxes[0].tolist() == pytest.approx(
-        [150 - side / 2, 50 + HAIR * side, 150 + side / 2, 50 + (1 + HAIR) * side], abs=0.01
-    )
-    assert boxes[1].tolist() == [340, 100 + HAIR * 120, 460, 220 + HAIR * 120]
+    boxes, _ = squares(found([standing, wide], ("person",)), (600, 600), least=1)
+    side, top = UPPER * 100 / 2, 50 + HAIR * UPPER * 100 / 2  # the root of 100 / 400
+    assert boxes[0].tolist() == pytest.approx([150 - side / 2, top, 150 + side / 2, top + side], abs=0.01)
+    assert boxes[1].tolist() == pytest.approx([340, 100 + HAIR * 120, 460, 220 + HAIR * 120], abs=0.01)
 
 
 def test_squares_lie_inside_the_image_and_are_not_small() -> None:
@@ -55,6 +53,13 @@ def test_squares_lie_inside_the_image_and_are_not_small() -> None:
     assert len(squares(found([[10, 10, 30, 30]], names), (99, 99), least=27)[0]) == 0
     assert len(squares(found([[10, 10, 30, 30]], names), (99, 99), least=26)[0]) == 1
     assert squares(found([], names), (99, 99))[0].shape == (0, 4)
+
+
+def test_one_face_has_one_square() -> None:
+    twice = [[100, 50, 200, 150], [104, 52, 204, 152], [160, 50, 260, 150]]
+    boxes, scores = squares(found(twice, ("face",)), (400, 400))
+    assert boxes[:, 0].tolist() == [85, 145]
+    assert scores.tolist() == pytest.approx([0.9, 0.5])
 
 
 def test_cutting_gives_the_pixels_inside() -> None:
