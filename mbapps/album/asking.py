@@ -86,9 +86,11 @@ class Asker:
             record.faces = [
                 face_of(face.answers.values(), face.box, face.score, face.found_by) for face in found
             ]
-        elif told := [answer for answer in answers.values() if isinstance(answer, (Embedding, Attributes))]:
-            record.faces = [face_of(told, (0, 0, width, height), 1.0, "photo")]
-            if len(told) == len(answers):  # a model of faces alone: they are what photos are compared by
+        elif of_face := [
+            answer for answer in answers.values() if isinstance(answer, (Embedding, Attributes))
+        ]:
+            record.faces = [face_of(of_face, (0, 0, width, height), 1.0, "photo")]
+            if len(of_face) == len(answers):  # a model of faces alone: they are what photos are compared by
                 record.vector = record.faces[0].vector
         return record
 

@@ -164,7 +164,7 @@ def test_it_searches_by_example(album: Path, look: Any) -> None:
     page.wait_for_selector(".grid small")
     records = made_up(600)
     vectors = np.stack([np.frombuffer(record.vector, dtype=np.float16) for record in records]).astype(float)
-    vectors -= vectors.mean(axis=0)
+    vectors = spread(vectors, 64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     best = np.argsort(-(vectors @ vectors[7]))[:5].tolist()
     assert rows(page)[0] == 7
@@ -279,20 +279,38 @@ def test_nothing_is_written_twice(tmp_path: Path) -> None:
     assert [(path, path.stat().st_mtime_ns) for path in folder.glob("data-*")] == [(data, stamp)]
 
 
-def test_small_vectors_keep_the_order() -> None:
+def spread(vectors: np.ndarray, most: int) -> np.ndarray:
+    """Principal components, each divided by the root of its spread."""
+    centred = vectors - vectors.mean(axis=0)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    return (left * np.sqrt(sizes))[:, :most]
+
+
+def cosines(rows: np.ndarray) -> np.ndarray:
+    rows = rows.astype(float)
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows @ rows.T
+
+
+def test_small_vectors_keep_the_angles() -> None:
     rng = np.random.default_rng(0)
     vectors = (rng.normal(size=(200, 40)) @ rng.normal(size=(40, 400)) + 5).astype(np.float16)
-    kept = small([one.tobytes() for one in vectors], 64, centre=True)
-    assert (kept.shape, kept.dtype, int(np.abs(kept.astype(int)).max())) == ((200, 64), np.int8, 127)
+    kept = [one.tobytes() for one in vectors]
+    found = small(kept, 64, spread=True)
+    assert (found.dtype, int(np.abs(found.astype(int)).max())) == (np.int8, 127)
+    assert found.shape[1] <= 64
+    assert np.abs(cosines(found) - cosines(spread(vectors.astype(float), 40))).max() < 0.05
+    plain = small(kept, 400, spread=False)
+    assert np.abs(cosines(plain) - cosines(vectors)).max() < 0.02
+    assert small([b"", kept[0]], 64, spread=True).shape == (2, 0)
+    assert small([], 64, spread=True).shape == (0, 0)
 
-    def cosines(rows: np.ndarray) -> np.ndarray:
-        rows = rows.astype(float)
-        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        return rows @ rows.T
 
-    whole = vectors.astype(float)
-    assert np.abs(cosines(kept) - cosines(whole - whole.mean(axis=0))).max() < 0.03
-    assert small([b"", vectors[0].tobytes()], 64, centre=True).shape == (2, 0)
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_few_vectors_are_compared_too(count: int) -> None:
+    vectors = np.random.default_rng(0).normal(size=(count, 32)).astype(np.float16)
+    found = small([one.tobytes() for one in vectors], 64, spread=True)
+    assert np.isfinite(cosines(found)).all()
 
 
 def test_countries() -> None:

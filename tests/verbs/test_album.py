@@ -297,7 +297,7 @@ def test_each_section_is_there_if_a_head_answers_for_it(
     assert ("Objects" in groups) == (heads == ("detection",))
     assert ("Attributes" in groups) <= (heads == ("face_attr",))
     assert bool(meta["people"]) == bool(meta["faceDim"]) == (heads == ("face_embed",))
-    assert meta["photoDim"] == 128
+    assert meta["photoDim"] == 5  # of six photos
 
 
 @pytest.mark.parametrize(
