@@ -237,6 +237,8 @@ def page_notes(records: Sequence[Record]) -> list[str]:
         notes.append(f"A photo is filed under its likeliest label where that is {SURE:.0%} probable or more.")
     if any(record.place and not record.truth for record in records):
         notes.append("Places are the model's guesses, but where a photo tells its own.")
+    if any(not record.vector for record in records):
+        notes.append("Photos are not compared with each other: their features need runtime=torch.")
     origins = {face.origin for record in records for face in record.faces}
     if "person" in origins:
         notes.append("Faces are the upper parts of persons: no detector of faces was asked (faces=).")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from album_files import TRICKY, write_photo_with_place, write_photos
 from conftest import Cli
-from model_files import save
+from model_files import need_runtime, save
 
 from mbapps.album.folder import STATE, key_of
 from mbapps.album.records import Record, read_shards
@@ -300,6 +300,50 @@ def test_each_section_is_there_if_a_head_answers_for_it(
     assert meta["photoDim"] == 5  # of six photos
 
 
+def test_faces_are_found_by_the_model_that_is_named(
+    cli: Cli, model: Path, photos: Path, tmp_path: Path
+) -> None:
+    finder = save(tmp_path / "finder", "detection", seed=3, names=("dog", "face"))
+    album = make(cli, model, photos, f"faces={finder}")
+    faces = [face for record in records(album).values() for face in record.faces]
+    assert {face.origin for face in faces} == {"face"}
+    assert not any("upper parts" in note for note in script(album, "meta")[0]["notes"])
+    make(cli, model, photos)
+    assert numbers(album)[1] == 6
+
+
+def test_the_model_is_asked_in_batches(
+    cli: Cli, model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mbapps.album.asking import Asker
+
+    ask, sizes = Asker.ask, []
+    monkeypatch.setattr(Asker, "ask", lambda self, images: sizes.append(len(images)) or ask(self, images))
+    make(cli, model, photos)
+    assert sizes == [4, 2]
+
+
+def test_an_exported_file_answers_too(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    need_runtime("onnx")
+    folder = save(tmp_path / "exported", "detection", "fine_grained")
+    cli("export", f"model={folder}", "runtime=onnx", f"source={photos}")
+    album = make(cli, folder, photos, "runtime=onnx")
+    (meta,) = script(album, "meta")
+    assert (numbers(album)[1], meta["photoDim"]) == (6, 0)
+    assert any("not compared with each other" in note for note in meta["notes"])
+    ours = make(cli, folder, photos)
+    assert numbers(ours)[1] == 6
+    assert script(ours, "meta")[0]["photoDim"] > 0
+
+
+def test_a_geo_index_is_for_places(cli: Cli, model: Path, photos: Path) -> None:
+    index = photos.parent / "index"
+    index.mkdir()
+    (index / "meta.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"gallery= is for models of task=geo|needs exactly one"):
+        make(cli, model, photos, f"gallery={index}")
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
@@ -311,6 +355,12 @@ def test_each_section_is_there_if_a_head_answers_for_it(
         ("gallery=nowhere", r"no gallery at gallery=nowhere"),
         ("runtime_file=nowhere", r"no file at runtime_file=nowhere"),
         ("source=nowhere", r"no images at source=nowhere"),
+        ("runtime=onnx", r"no file at .*mbapps export model=.* runtime=onnx writes one"),
+        ("runtime=abacus", r"runtime must be one of"),
+        ("precision=int8", r"precision=int8 is for exported files"),
+        ("device=abacus", r"device must be auto"),
+        ("min_face=0", r"min_face must be >= 1 px, got 0"),
+        ("score_thresh={bird:0.5}", r"there is no head bird"),
     ],
 )
 def test_what_does_not_fit_is_told(cli: Cli, model: Path, photos: Path, word: str, message: str) -> None:

@@ -158,7 +158,7 @@ function showTabs() {
   const tabs = {photos: `Photos ${data.photos.length}`, map: meta.map && 'Map', people: meta.people.length && `People ${meta.people.length}`,
     broken: meta.broken.length && `Not read ${meta.broken.length}`};
   $('tabs').replaceChildren(...Object.entries(tabs).filter(([, text]) => text).map(([view, text]) => make('button',
-    {role: 'tab', 'data-view': view, 'aria-selected': String(state.view === view), onclick: () => go({view, page: 0})}, text)));
+    {'data-view': view, 'aria-current': state.view === view ? 'page' : null, onclick: () => go({view, page: 0})}, text)));
   if ($('text').value !== state.text && document.activeElement !== $('text')) $('text').value = state.text;
 }
 
@@ -182,7 +182,7 @@ function showGroups() {
   if (focus) $('groups').querySelector(`[data-tag="${focus}"]`)?.focus();
 }
 const toggle = tag => go({tags: state.tags.includes(tag) ? state.tags.filter(one => one !== tag) : [...state.tags, tag], page: 0,
-  view: state.view === 'map' ? 'map' : 'photos', open: null});
+  view: state.view === 'broken' ? 'photos' : state.view, open: null});
 
 function showBar() {
   const chip = (change, ...children) => make('button', {class: 'chip', title: 'Take away', onclick: () => go({...change, page: 0})}, ...children, ' ✕');
@@ -324,7 +324,7 @@ async function showPhoto() {
   const photo = data.photos[row], told = await detailsOf(row).catch(error => ({error: error.message}));
   if (state.open !== row) return;
   const percent = score => `${Math.round(score * 100)} %`;
-  const image = make('img', {src: address(photo), alt: photo.id, onerror: event => { if (!event.target.src.endsWith('.jpg') || !event.target.dataset.small) { event.target.dataset.small = 1; event.target.src = picture(photo); } }});
+  const image = make('img', {src: address(photo), alt: photo.id, onerror: ({target}) => { if (!target.dataset.small) { target.dataset.small = 1; target.src = picture(photo); } }});
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
   svg.setAttribute('viewBox', `0 0 ${photo.w} ${photo.h}`);
   svg.setAttribute('preserveAspectRatio', 'none');
