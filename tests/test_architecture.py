@@ -39,6 +39,7 @@ ALLOWED = {
         "album",
         "answering",
         "app",
+        "deploy",
         "faces",
         "files",
         "geo",

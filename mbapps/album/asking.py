@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,33 +22,41 @@ if TYPE_CHECKING:
     from mbapps.geo_verbs import Teller
     from mbapps.images import UInt8Image
 
+    from .threads import Pool
+
 PLACE_KEYS = ("lat", "lon", "score", "radius_km", "name")
 
 
 class Pooled:
-    """The deepest map of a body, averaged over the image, of the first pass since it was last taken."""
+    """The deepest map of a body, averaged over the image, of a thread's first pass since it last took one."""
 
     def __init__(self, body: Any):
-        self.kept: Tensor | None = None
+        self.own = threading.local()
         body.register_forward_hook(self._keep)
 
     def _keep(self, module: Any, inputs: Any, maps: Mapping[str, Tensor]) -> None:
-        if self.kept is None:
-            self.kept = maps["c5"].float().mean(dim=(2, 3))
+        if getattr(self.own, "kept", None) is None:
+            self.own.kept = maps["c5"].float().mean(dim=(2, 3))
 
     def take(self) -> NDArray[np.float32] | None:
         """[B, C]; None where the body did not run, as in another runtime than torch."""
-        kept, self.kept = self.kept, None
+        kept = getattr(self.own, "kept", None)
+        self.own.kept = None
         return None if kept is None else np.asarray(kept.cpu().numpy())
 
 
 class Asker:
-    """Asks a model, and says what it was told in an album's form."""
+    """Asks a model, and says what it was told in an album's form.
 
-    def __init__(self, answerer: Answerer):
+    Args:
+        answerer: of the model.
+        pool: threads that ask about parts of the images at the same time; none: one after another.
+    """
+
+    def __init__(self, answerer: Answerer, pool: Pool | None = None):
         from mbapps.geo_verbs import Teller
 
-        self.answerer = answerer
+        self.answerer, self.pool = answerer, pool
         self.teller = answerer.places or Teller()  # a photo may tell its place where no head guesses one
         bundle = answerer.bundle
         of_faces = bundle.faces.heads if bundle.faces else ()
@@ -56,6 +65,13 @@ class Asker:
 
     def ask(self, images: Sequence[UInt8Image]) -> list[Record]:
         """Records of images [H, W, 3], without what only their files tell."""
+        if self.pool is None:
+            return self._ask(images)
+        size = -(-len(images) // self.pool.threads)
+        parts = [images[start : start + size] for start in range(0, len(images), size)]
+        return [record for records in self.pool.map(self._ask, parts) for record in records]
+
+    def _ask(self, images: Sequence[UInt8Image]) -> list[Record]:
         if self.pooled:
             self.pooled.take()
         answers = self.answerer.answer(images)

@@ -133,11 +133,13 @@ def make(cfg: DictConfig, folder: Path, key: str, missing: Photos) -> tuple[list
 
     from .asking import Asker
     from .filling import fill
+    from .threads import own_cores
 
     keep_freed_memory()  # a third of the time, where batches are as large as ever
-    asker = Asker(Answerer.open(cfg))
+    answerer = Answerer.open(cfg)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with stop_at_interrupt() as stop, Progress(*columns) as progress:
+    with stop_at_interrupt() as stop, own_cores(answerer.bundle) as pool, Progress(*columns) as progress:
+        asker = Asker(answerer, pool)
         bar = progress.add_task("photos", total=len(missing))
 
         def advance(count: int) -> None:
