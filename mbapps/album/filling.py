@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -51,12 +53,14 @@ def see(name: str, file: Path, stamp: Stamp, pictures: Path, px: int) -> Seen:
 
 
 def write_picture(path: Path, image: UInt8Image) -> None:
-    """Write a JPEG; one that is cut short by a kill is of a photo that has no record yet, and is written again."""
+    """Write a JPEG by rename; what a kill leaves half written is removed with the next page."""
     import cv2
 
     path.parent.mkdir(parents=True, exist_ok=True)
     coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-    path.write_bytes(coded.tobytes())
+    temporary = path.with_name(f".{path.name}.{threading.get_ident()}")
+    temporary.write_bytes(coded.tobytes())
+    os.replace(temporary, path)
 
 
 def write_faces(pictures: Path, record: Record, px: int, image: UInt8Image) -> None:
