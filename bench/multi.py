@@ -17,7 +17,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-EPOCHS, STEPS = 12, 40  # of the joint rows: a step has a batch of each head
 SCORES = {  # number of test, and what it is of a model that knows nothing
     "detection": ("AP", 0.0),
     "fine_grained": ("top1", 1 / 12),
@@ -37,14 +36,14 @@ SETS = {
 }
 COMMON = (
     "experiment=five backbone.alpha=0.5 backbone.weights={weights} data.num_workers=1 trainer.progress=false "
-    f"trainer.precision=bf16-mixed steps_per_epoch={STEPS} trainer.max_epochs={EPOCHS}"
+    "trainer.precision=bf16-mixed"
 )
-JOINT = "task.freeze_bn=true"
+STEPS = "steps_per_epoch=40 trainer.max_epochs=12"  # a step has a batch of each head
 ROWS = {
-    **{f"{name} alone": "" for name in SETS},
-    "frozen": "mode=frozen task.max_epochs=30",
-    "joint": JOINT,
-    "joint, norms per task": "norm=per_task",
+    **{f"{name} alone": STEPS for name in SETS},
+    "frozen": "mode=frozen trainer.max_epochs=30",
+    "joint": f"{STEPS} task.freeze_bn=10 heads.detection.weight=2",
+    "joint, norms per task": f"{STEPS} norm=per_task",
 }
 
 

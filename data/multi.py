@@ -16,6 +16,17 @@ from .base import DataModule
 DRAWS = ("each", "one")
 
 
+def check_turns(draw: str, shares: Mapping[str, float], steps: int | None) -> None:
+    """Raise ValueError where an argument of `Turns` is out of its range."""
+    if draw not in DRAWS:
+        raise ValueError(f"draw must be one of {list(DRAWS)}, got {draw!r}")
+    for name, share in shares.items():
+        if not share > 0:
+            raise ValueError(f"heads.{name}.share must be > 0, got {share}")
+    if steps is not None and (not isinstance(steps, int) or steps < 1):
+        raise ValueError(f"steps_per_epoch must be a whole number >= 1 or null, got {steps!r}")
+
+
 class Turns:
     """Yields for each step of an epoch the names of the heads that it learns from: decided by (seed, epoch) alone.
 
@@ -27,19 +38,13 @@ class Turns:
         seed: of the order.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of its range, or a head's share of an epoch is no whole step.
     """
 
     def __init__(
         self, lengths: Mapping[str, int], draw: str, shares: Mapping[str, float], steps: int | None, seed: int
     ):
-        if draw not in DRAWS:
-            raise ValueError(f"draw must be one of {list(DRAWS)}, got {draw!r}")
-        for name, share in shares.items():
-            if not share > 0:
-                raise ValueError(f"heads.{name}.share must be > 0, got {share}")
-        if steps is not None and (not isinstance(steps, int) or steps < 1):
-            raise ValueError(f"steps_per_epoch must be a whole number >= 1 or null, got {steps!r}")
+        check_turns(draw, shares, steps)
         self.names, self.draw, self.seed, self.epoch = list(lengths), draw, seed, 0
         longest, total = max(lengths.values()), sum(lengths.values())
         self.steps = steps or (longest if draw == "each" else total)
@@ -55,7 +60,14 @@ class Turns:
         if self.draw == "each":
             return np.full(len(shares), self.steps)
         ends = np.cumsum(shares) / shares.sum() * self.steps
-        return np.diff(ends.round().astype(np.int64), prepend=0)
+        counts = np.diff(ends.round().astype(np.int64), prepend=0)
+        if not counts.all():
+            name = self.names[int(counts.argmin())]
+            raise ValueError(
+                f"draw=one: of the {self.steps} steps of an epoch the {name} head would have none; raise "
+                f"heads.{name}.share or steps_per_epoch"
+            )
+        return counts
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of each epoch, also after a resume."""
@@ -114,9 +126,7 @@ class MultiData(pl.LightningDataModule):
         super().__init__()
         self.parts = dict(parts)
         self.draw, self.shares, self.steps, self.seed = draw, shares, steps, seed
-        Turns(
-            dict.fromkeys(parts, 1), draw, shares, steps, seed
-        )  # a setting out of its range is told at once
+        check_turns(draw, shares, steps)
 
     def of(self, name: str) -> DataModule:
         """Give the data of one head."""

@@ -92,7 +92,7 @@ def of_head(cfg: DictConfig, name: str) -> Iterator[None]:
     """Put the head's name before errors that are one of several heads' own."""
     try:
         yield
-    except (ValueError, FileNotFoundError, ImportError) as error:
+    except (ValueError, FileNotFoundError, ImportError, FloatingPointError) as error:
         if "heads" not in cfg:
             raise
         raise type(error)(f"heads.{name}: {error}") from error

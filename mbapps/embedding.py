@@ -68,7 +68,9 @@ class Embedder:
         else:
             self.crop = float(self.facts.get("face_crop", 1.0) if face_crop is None else face_crop)
             view["face_crop"] = self.crop
-        self.model = ModelId(str(Path(folder).absolute()), fingerprint(folder), {**view, "flip": flip})
+        self.model = ModelId(
+            str(Path(folder).absolute()), fingerprint(folder, [self.name]), {**view, "flip": flip}
+        )
 
     def view(self, image: UInt8Image) -> UInt8Image:
         """What the network sees of an image [H, W, 3]: [S, S, 3]."""

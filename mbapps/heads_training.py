@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,13 +66,14 @@ class Learner:
             labels = self.lessons.label_weight > 0
             self.notes.append(head.learn_from(first_answers(self.data, self.lessons), labels=labels))
 
-    def conclude(self, task: Any, run: Path, network: Any) -> None:
+    def conclude(self, task: Any, run: Path, network: Any, known: Mapping[str, Any]) -> None:
         """Measure a trained head, fit what is fitted on validation, and measure it on test.
 
         Args:
             task: of this head alone.
             run: folder of the run.
             network: with all heads of the run.
+            known: facts of the heads that are concluded.
         """
         cfg, data = self.cfg, self.data
         self.task = task
@@ -80,7 +82,7 @@ class Learner:
             from .deploy.bundle import describe, save_bundle
             from .geo_index import fit_places
 
-            save_bundle(run / "model", network, describe(network, {}))
+            save_bundle(run / "model", network, describe(network, known))
             val = fit_places(cfg, run, task, data, run / "model")
         elif hasattr(task.head, "calibrate"):
             task.head.calibrate(val)
@@ -132,5 +134,7 @@ class Fit:
 
     task: Any
     trainer: Any
-    seconds: float
     folder: Path  # of its checkpoints and metrics.csv
+    epochs: int
+    images: int  # that training has seen
+    seconds: float

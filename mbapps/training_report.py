@@ -45,7 +45,7 @@ def write_training(
     print_problems({"image not read": broken} if broken else {})
     lineages = {name: one.data.lineage() for name, one in learners.items()}
     teachers = {name: one.cfg.distill.teacher for name, one in learners.items() if one.cfg.distill.teacher}
-    lineage, about = _before(cfg)
+    lineage, about = before(cfg)
     lineage["data"] = [*lineage["data"], *lineages.values()]
     lineage["teacher"] = ", ".join(map(str, teachers.values())) or lineage["teacher"]
     about |= {name: one.about() for name, one in learners.items()}
@@ -54,8 +54,8 @@ def write_training(
     shown = {fit.folder: fit for fit in fits.values()}.values()  # one of all heads, or one of each
     numbers = {
         **_numbers(cfg, learners),
-        "images_per_second": sum(fit.task.images_seen for fit in shown) / sum(fit.seconds for fit in shown),
-        "epochs": max(fit.trainer.current_epoch for fit in shown),
+        "images_per_second": sum(fit.images for fit in shown) / sum(fit.seconds for fit in shown),
+        "epochs": max(fit.epochs for fit in shown),
         "params": facts["params"], "macs": facts["macs"],
         **({"passes": facts["passes"]} if "passes" in facts else {}),
         "seconds": time.perf_counter() - started,
@@ -109,7 +109,7 @@ def _counts(problems: Mapping[str, Sequence[str]]) -> dict[str, int]:
     return {reason: len(places) for reason, places in problems.items()}
 
 
-def _before(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+def before(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     """Lineage and facts of the heads of the model folder that others were added to, or empty ones."""
     if "heads" not in cfg or cfg.model is None:
         return {"data": [], "weights": cfg.backbone.weights, "teacher": None}, {}

@@ -39,7 +39,8 @@ class Task(pl.LightningModule):
         freeze_epochs: epochs at the start in which only the heads learn.
         freeze_blocks: stages of the body (stem first) that do not learn, 0-14.
         freeze_body: only the head learns, on features that are computed once; for one head, on pooled features.
-        freeze_bn: keep the body's batch norm statistics as loaded.
+        freeze_bn: keep the body's batch norm statistics as loaded; a number: as they are after so many epochs, so that
+            what follows learns with those that it will be measured with.
         test_flip: measure by the mean over each image and its mirror image, for twice the time; of several heads their
             parts say it.
 
@@ -62,7 +63,7 @@ class Task(pl.LightningModule):
         freeze_epochs: int = 0,
         freeze_blocks: int = 0,
         freeze_body: bool = False,
-        freeze_bn: bool = False,
+        freeze_bn: bool | int = False,
         test_flip: bool = False,
     ):
         super().__init__()
@@ -78,6 +79,10 @@ class Task(pl.LightningModule):
             raise ValueError(f"task.body_lr must be in (0, 1], got {body_lr}")
         if freeze_epochs < 0:
             raise ValueError(f"task.freeze_epochs must be >= 0, got {freeze_epochs}")
+        if not isinstance(freeze_bn, int) or freeze_bn < 0:
+            raise ValueError(
+                f"task.freeze_bn must be true, false or a number of epochs >= 0, got {freeze_bn}"
+            )
         stages = network.body.stages()
         if not 0 <= freeze_blocks <= len(stages):
             raise ValueError(f"task.freeze_blocks must be 0 to {len(stages)}, got {freeze_blocks}")
@@ -107,7 +112,8 @@ class Task(pl.LightningModule):
         self.frozen: list[nn.Module] = [
             network.body.normalize, *stages[: len(stages) if freeze_body else freeze_blocks]
         ]  # fmt: skip
-        self.freeze_bn = freeze_bn
+        # the epoch from which they rest
+        self.freeze_bn = {True: 0, False: math.inf}[freeze_bn] if isinstance(freeze_bn, bool) else freeze_bn
         for stage in self.frozen:
             stage.requires_grad_(False)
         self.metrics: dict[str, Metric] = {}  # by split, of several heads as `_called` has it: what was found
@@ -145,7 +151,7 @@ class Task(pl.LightningModule):
         super().train(mode)
         for stage in self.frozen:
             stage.eval()
-        if self.freeze_bn or self.body_rests:
+        if self.current_epoch >= self.freeze_bn or self.body_rests:
             for module in self.network.body.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()

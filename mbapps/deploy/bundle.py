@@ -38,6 +38,7 @@ HEAD_CLASSES = {
 }
 
 
+FITTED = ("fitted", "temperature")  # settings of heads by which outputs are read, not made
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
@@ -362,23 +363,31 @@ def save_bundle(folder: str | Path, network: Network, facts: Mapping[str, Any]) 
     return folder
 
 
-def fingerprint(folder: str | Path) -> str:
-    """A hash of what decides a model folder's answers: the weights, and the settings of body and heads.
+def fingerprint(folder: str | Path, heads: Iterable[str] | None = None) -> str:
+    """A hash of what decides the answers of a model folder, or of some of its heads: weights and settings.
 
-    Thresholds, metrics, lineage and what was fitted to read answers by have no part in it.
+    Thresholds, metrics, lineage and what was fitted to read answers by have no part in it, and other heads have none.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no model folder, or it is damaged.
     """
     facts = read_facts(Path(folder))
-    heads = {
+    names = list(facts["heads"] if heads is None else heads)
+    described = {
         name: [
-            head["class"], {key: value for key, value in head["settings"].items() if key != "fitted"},
+            head["class"],
+            {key: value for key, value in head["settings"].items() if key not in FITTED},
             head["image_size"],
         ]
         for name, head in facts["heads"].items()
-    }  # fmt: skip
-    digest = hashlib.blake2b(json.dumps([facts["body"], heads], sort_keys=True).encode(), digest_size=16)
-    with (Path(folder) / WEIGHTS).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+        if name in names
+    }
+    digest = hashlib.blake2b(json.dumps([facts["body"], described], sort_keys=True).encode(), digest_size=16)
+    tensors = read_tensors(Path(folder) / WEIGHTS)
+    parts = ("body.", *(f"heads.{name}." for name in names))
+    for key in sorted(key for key in tensors if key.startswith(parts)):
+        digest.update(f"{key} {tensors[key].dtype} {list(tensors[key].shape)}".encode())
+        digest.update(tensors[key].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -6,6 +6,7 @@ import pickle
 import sys
 from pathlib import Path
 
+import model_files
 import numpy as np
 import pytest
 import torch
@@ -252,6 +253,27 @@ def test_a_fingerprint_follows_what_changes_answers(network: Network, folder: Pa
     assert fingerprint(other) != known
     with pytest.raises(FileNotFoundError, match="no model folder at"):
         fingerprint(tmp_path / "nothing")
+
+
+def test_a_head_has_a_fingerprint_that_others_do_not_change(tmp_path: Path) -> None:
+    made = model_files.network("fine_grained", "face_embed")
+    both, one = tmp_path / "both", tmp_path / "one"
+    save_bundle(both, made, describe(made, {}, lineage={}))
+    alone = made.only(["face_embed"])
+    save_bundle(one, alone, describe(alone, {}, lineage={}))
+    known = fingerprint(both, ["face_embed"])
+    assert known == fingerprint(one) == fingerprint(one, ["face_embed"])
+    assert known != fingerprint(both)
+    made.head("fine_grained").settings["temperature"] = 2.0
+    save_facts(both, describe(made, {}, lineage={}))
+    assert fingerprint(both) == fingerprint(both, ["fine_grained", "face_embed"])
+    assert fingerprint(both, ["face_embed"]) == known
+    with torch.no_grad():
+        next(made.head("fine_grained").parameters()).add_(1.0)
+    whole = fingerprint(both)
+    save_bundle(both, made, describe(made, {}, lineage={}))
+    assert fingerprint(both) != whole
+    assert fingerprint(both, ["face_embed"]) == known
 
 
 def test_devices() -> None:

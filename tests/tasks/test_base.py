@@ -163,3 +163,16 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
         saver.save_checkpoint({"epoch": 2}, str(path))  # Lightning hands over a string
     assert torch.load(path, weights_only=True) == {"epoch": 1}
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_norms_rest_from_an_epoch_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_task(freeze_bn=2)
+    norms = [module for module in task.network.body.modules() if isinstance(module, nn.BatchNorm2d)]
+    for epoch, learning in ((0, True), (1, True), (2, False), (3, False)):
+        monkeypatch.setattr(Task, "current_epoch", epoch)
+        task.on_train_epoch_start()
+        assert all(norm.training == learning for norm in norms)
+    with pytest.raises(
+        ValueError, match="task.freeze_bn must be true, false or a number of epochs >= 0, got -1"
+    ):
+        make_task(freeze_bn=-1)
