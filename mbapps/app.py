@@ -104,6 +104,18 @@ def is_first_process() -> bool:
     return not any(int(os.environ.get(name, 0)) for name in ranks)
 
 
+def output_folder(cfg: DictConfig) -> Path:
+    """Folder of this run, whatever it holds.
+
+    Raises:
+        ValueError: a key that the verb needs is missing.
+    """
+    missing = sorted(f"{key}=" for key in OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ValueError(f"{cfg.verb} needs {' and '.join(missing)}")
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
 def run_folder(cfg: DictConfig) -> Path:
     """Folder of this run, checked to be empty unless it is resumed.
 
@@ -111,10 +123,7 @@ def run_folder(cfg: DictConfig) -> Path:
         FileExistsError: it holds files already.
         ValueError: a key that the verb needs is missing.
     """
-    missing = sorted(f"{key}=" for key in OmegaConf.missing_keys(cfg))
-    if missing:
-        raise ValueError(f"{cfg.verb} needs {' and '.join(missing)}")
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder = output_folder(cfg)
     if not is_first_process():
         return folder  # the first process of the first node has looked, or will
     log = f"{HydraConfig.get().job.name}.log"  # Hydra has opened it by now
@@ -123,11 +132,16 @@ def run_folder(cfg: DictConfig) -> Path:
         raise FileExistsError(
             f"out={folder} is not empty ({', '.join(present[:4])}); name another folder, or go on with resume={folder}"
         )
+    save_config(cfg, folder)
+    return folder
+
+
+def save_config(cfg: DictConfig, folder: Path) -> None:
+    """Write config.yaml and overrides.txt."""
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     words = HydraConfig.get().overrides.task  # what a resume adds is kept for the next one
     kept = [word for word in words if not word.startswith(("resume=", "out="))]
     write_text(folder / "overrides.txt", "".join(f"{word}\n" for word in dict.fromkeys(kept)))
-    return folder
 
 
 def image_size(cfg: DictConfig) -> int:
@@ -253,12 +267,20 @@ def _build_logger(name: Any, logger: DictConfig, folder: Path) -> Any:
         ) from error
 
 
+def wanted_heads(cfg: DictConfig) -> list[str] | None:
+    """Names of the heads that heads= or task= chose; None where neither was given: all that a model folder has."""
+    if "heads" in cfg:
+        return chosen(cfg)
+    words = HydraConfig.get().overrides.task
+    return [task_name(cfg)] if "head" in cfg or any(word.startswith("task=") for word in words) else None
+
+
 def open_bundle(
     cfg: DictConfig, model: str | Path | None = None, head: str | None = None, runtime: str | None = None
 ) -> Bundle:
     """Open the model folder that the user named, or `model`, in the runtime and on the device that the verb has.
 
-    Of several heads in it those are opened that heads= names, or the one of task=, or `head`.
+    Of several heads in it those are opened that heads= names, or the one of task=, or `head`, or else all.
     """
     from .deploy.bundle import Bundle, pick_device
     from .models.folder import read_facts
@@ -266,7 +288,7 @@ def open_bundle(
     folder = Path(model or cfg.model)
     wanted = None
     if len(read_facts(folder)["heads"]) > 1:
-        wanted = [head] if head else chosen(cfg) if "heads" in cfg else [task_name(cfg)]
+        wanted = [head] if head else wanted_heads(cfg)
     precision = cfg.get("precision", "float32") if runtime is None else "float32"
     runtime, file = runtime or cfg.get("runtime", "torch"), cfg.get("runtime_file")
     device = "cpu"

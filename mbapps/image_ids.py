@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mbapps.images import IMAGE_SUFFIXES, find_files
+from mbapps.finding import IMAGE_SUFFIXES, find_files
 
 if TYPE_CHECKING:
     from mbapps.search.gallery import Gallery

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from mbapps.files import replacing
+from mbapps.finding import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from mbapps.finding import find_files as find_files
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm"}
-)
 GREY = 127  # what transforms fill in: the value that Normalize turns to zero
 TURNED = range(5, 9)  # EXIF orientations that swap height and width
 EXIF_KEYS = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}  # where a PNG's header has one
@@ -183,34 +181,3 @@ def write_image(path: str | Path, image: UInt8Image) -> Path:
     with replacing(path) as temporary:
         Image.fromarray(image).save(temporary, quality=90)
     return Path(path)
-
-
-def find_files(source: str | Path, suffixes: Collection[str], kinds: str) -> list[Path]:
-    """List the files that `source` means: itself, or those of a folder or glob that end as wanted, sorted by name.
-
-    Args:
-        source: a file, whatever its ending; a folder, searched below; or a glob.
-        suffixes: endings in lower case, with their dot.
-        kinds: what the files are, for the error.
-
-    Raises:
-        FileNotFoundError: it means no such file at all.
-    """
-    path = Path(source)
-    if path.is_file():
-        return [path]
-    matches: Iterator[Path] = iter(())
-    if path.is_dir():
-        matches = path.rglob("*")
-    else:
-        root = Path(path.anchor) if path.is_absolute() else Path()
-        pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
-        if any(c in pattern for c in "*?["):
-            matches = root.glob(pattern)
-    found = [file for file in matches if file.suffix.lower() in suffixes and file.is_file()]
-    if not found:
-        raise FileNotFoundError(
-            f"no {kinds} at source={source}; give a file, or a folder or glob with files that end in "
-            f"{', '.join(sorted(suffixes))}"
-        )
-    return sorted(found)

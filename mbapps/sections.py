@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
-from PIL import Image
-
-from mbapps.images import UInt8Image, resize
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from mbapps.images import UInt8Image
 
 MAX_PICTURE_SIDE = 960  # px; larger ones are shrunk, so that a report of 50 pictures stays below 10 MB
 MAX_SVG_BYTES = 400_000  # a drawing with more strokes than this is smaller, and quicker to show, as pixels
@@ -150,6 +148,10 @@ class Pictures:
         return f'{_about(self.about)}<div class="grid">{"".join(cells)}</div>'
 
     def _cell(self, picture: UInt8Image, caption: str) -> str:
+        from PIL import Image
+
+        from mbapps.images import resize
+
         name = escape(caption or self.title, quote=True)
         shrink = MAX_PICTURE_SIDE / max(MAX_PICTURE_SIDE, *picture.shape[:2])
         height, width = (max(1, round(side * shrink)) for side in picture.shape[:2])

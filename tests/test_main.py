@@ -72,6 +72,8 @@ def test_model_chooses_the_task(tmp_path: Path) -> None:
     assert rewrite(["eval", f"model={several}", "heads=[geo]"])[-2:] == ["heads=[geo]", "task=multi"]
     assert rewrite(["eval", f"model={several}", "task=geo"])[-1] == "task=geo"
     assert rewrite(["train", "task=multi", "mode=frozen", f"model={folder}"])[-1] == f"model='{folder}'"
+    assert rewrite(["album", f"model={several}"]) == ["verb=album", f"model='{several}'"]  # all heads
+    assert rewrite(["album", f"model={several}", "heads=[geo]"])[-2:] == ["heads=[geo]", "task=multi"]
 
 
 def test_a_head_that_the_model_lacks(tmp_path: Path) -> None:

@@ -1,0 +1,208 @@
+"""An album's folder: which photos it holds, as they were, and by which settings; read at once on each run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from mbapps import __version__
+from mbapps.files import write_text
+from mbapps.image_ids import find_images, root_of
+
+FORMAT = 1  # of album.json and the shards; a newer one is refused
+STATE, PAGE, SHARDS, PICTURES = "album.json", "index.html", "shards", "thumbs"
+LOCK = "album.lock"
+MODEL_FILES = ("model.json", "model.safetensors")
+ASSETS = Path(__file__).with_name("page")  # album.html, album.css, album.js
+
+Stamp = tuple[int, int, int]
+
+
+@dataclass
+class State:
+    """What an album was made from, as album.json has it.
+
+    settings: all that decides the records; another model, or another setting, makes other records.
+    view: all that decides the page beside the records.
+    files: stamps of the photos in it, by id; of those without an id [0, 0, 0].
+    shards: sizes of the files of records, by name.
+    hashes: of model folders and other files, with the stamps that they hold for, by path.
+    people: the number of each person, by content hash and row of the faces.
+    """
+
+    format: int = FORMAT
+    settings: dict[str, Any] = field(default_factory=dict)
+    view: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, list[int]] = field(default_factory=dict)
+    shards: dict[str, int] = field(default_factory=dict)
+    hashes: dict[str, list[Any]] = field(default_factory=dict)
+    people: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    def holds(self, wanted: Wanted, folder: Path) -> bool:
+        """Tell whether the album is what is wanted already."""
+        return (
+            self.settings == wanted.settings and self.view == wanted.view and self.files == wanted.files
+            and self.shards == shard_sizes(folder) and (folder / PAGE).is_file()
+        )  # fmt: skip
+
+    def save(self, folder: Path) -> None:
+        """Write album.json by rename."""
+        write_text(folder / STATE, json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an album is to be made from.
+
+    photos: files and stamps by id.
+    unnamed: reasons of the files that can have no id.
+    settings, view: as in `State`.
+    """
+
+    photos: dict[str, tuple[Path, Stamp]]
+    unnamed: dict[str, str]
+    settings: dict[str, Any]
+    view: dict[str, Any]
+
+    @property
+    def files(self) -> dict[str, list[int]]:
+        """Stamps by id, as in `State`."""
+        named = {name: list(times) for name, (_, times) in self.photos.items()}
+        return {**named, **{name: [0, 0, 0] for name in self.unnamed}}
+
+
+def open_state(folder: Path, log: str) -> State:
+    """Read the state of an album, or start a new one in a folder that is empty.
+
+    Args:
+        folder: the album.
+        log: name of a file that may lie in an empty folder.
+
+    Raises:
+        FileExistsError: the folder holds something else.
+        ValueError: album.json is damaged, or newer.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        present = sorted(found.name for found in folder.iterdir() if found.name not in (log, LOCK))
+        if present:
+            raise FileExistsError(
+                f"out={folder} is not empty and no album ({', '.join(present[:4])}); name another folder"
+            )
+        return State()
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        if plain["format"] <= FORMAT:
+            return State(**plain)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}; remove it and the rest of {folder}") from error
+    raise ValueError(
+        f"{path} has format {plain['format']}, newer than this mbapps reads ({FORMAT}); update mbapps"
+    )
+
+
+def stamp(path: Path) -> Stamp:
+    """Size and times of a file."""
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def find_photos(source: str, album: Path) -> tuple[dict[str, tuple[Path, Stamp]], dict[str, str]]:
+    """Photos with their stamps by id, none from inside the album, and the reasons of those that can have no id.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    named, unnamed = find_images(source)
+    inside = os.path.relpath(album.resolve(), root_of(source).resolve())
+    inside = "" if inside == "." else f"{Path(inside).as_posix()}/"
+    found = {}
+    for name, file in named.items():
+        if not name.startswith(inside):
+            try:
+                found[name] = (file, stamp(file))
+            except FileNotFoundError:  # it was there when the folder was listed
+                continue
+    if not found and not unnamed:
+        raise FileNotFoundError(f"no photos at source={source} but those of the album in it")
+    return found, unnamed
+
+
+def model_hash(folder: Path, known: dict[str, list[Any]]) -> str:
+    """A hash of a model folder: description and weights; of one that has not changed as it was noted in `known`.
+
+    Raises:
+        FileNotFoundError: it is no model folder.
+    """
+    files = [folder / name for name in MODEL_FILES]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise FileNotFoundError(f"no model folder at {folder}: it has no {missing[0]}")
+    return files_hash(folder, files, known)
+
+
+def files_hash(path: Path, files: list[Path], known: dict[str, list[Any]]) -> str:
+    """A hash of files that belong together, noted in `known` under a path until one of them changes."""
+    stamps = [list(stamp(file)) for file in files]
+    name = str(path.absolute())
+    if known.get(name, [None])[0] == stamps:
+        return str(known[name][1])
+    known[name] = [stamps, content_hash(files)]
+    return str(known[name][1])
+
+
+def content_hash(files: list[Path]) -> str:
+    """A hash of what is in files, 24 hexadecimal digits.
+
+    Raises:
+        OSError: one can't be read.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    for file in files:
+        digest.update(f"{file.stat().st_size} ".encode())
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """A hash of settings."""
+    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def view_of(source: str, folder: Path, **settings: Any) -> dict[str, Any]:
+    """All that decides the page beside the records: settings, where the photos are, and the page's own files."""
+    root = root_of(source).absolute()
+    program = f"{__version__} {content_hash(sorted(ASSETS.iterdir()))}"
+    return {
+        **settings,
+        "title": root.name or "Photos",
+        "base": base_address(root, folder),
+        "program": program,
+    }
+
+
+def base_address(root: Path, album: Path) -> str:
+    """Address of a folder as seen from the album: relative, so that both may move together, or of its own."""
+    try:
+        relative = os.path.relpath(root.absolute(), album.absolute())
+    except ValueError:  # on another drive
+        return f"{root.absolute().as_uri()}/"
+    return f"{quote(Path(relative).as_posix())}/"
+
+
+def shard_sizes(folder: Path) -> dict[str, int]:
+    """Sizes of an album's shards by name."""
+    return {path.name: path.stat().st_size for path in sorted((folder / SHARDS).glob("[0-9]*.msgpack"))}
+
+
+def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Names of settings that differ."""
+    return [name for name in {**old, **new} if old.get(name) != new.get(name)]
