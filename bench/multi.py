@@ -42,7 +42,7 @@ STEPS = "steps_per_epoch=40 trainer.max_epochs=12"  # a step has a batch of each
 ROWS = {
     **{f"{name} alone": STEPS for name in SETS},
     "frozen": "mode=frozen trainer.max_epochs=30",
-    "joint": f"{STEPS} task.freeze_bn=10 heads.detection.weight=2",
+    "joint": f"{STEPS} task.freeze_bn=8 heads.detection.weight=2",
     "joint, norms per task": f"{STEPS} norm=per_task",
 }
 

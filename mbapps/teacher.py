@@ -30,7 +30,7 @@ class Teacher:
     """Asks an opened model folder: uint8 views [B, 3, T, T] -> [B, K], logits in the order of the student's classes.
 
     A head that says by `TAUGHT` that another of its outputs is emulated, such as embeddings, is asked for that one,
-    whatever its classes.
+    whatever its classes; a detector for logits and deltas side by side, [B, A, K + 1 + 4].
 
     Raises:
         ValueError: the folder has no head for the task, or its classes are not the student's.
@@ -40,9 +40,11 @@ class Teacher:
         heads = bundle.facts["heads"]
         if task not in heads:
             raise ValueError(f"distill.teacher={source} has no {task} head, only {', '.join(heads)}")
-        self.output = getattr(bundle.network.head(task), "TAUGHT", LOGITS)
+        taught = getattr(bundle.network.head(task), "TAUGHT", LOGITS)
+        self.outputs = (taught,) if isinstance(taught, str) else tuple(taught)
         theirs = heads[task]["class_names"]
-        if self.output == LOGITS and sorted(theirs) != sorted(class_names):
+        by_class = LOGITS in self.outputs
+        if by_class and sorted(theirs) != sorted(class_names):
             raise ValueError(
                 f"distill.teacher={source} answers with other classes than the data has: "
                 f"{_listed(theirs)} against {_listed(class_names)}; a teacher named by its architecture is "
@@ -51,7 +53,7 @@ class Teacher:
         self.network = bundle.network.requires_grad_(False)
         self.task = task
         self.source = source
-        self.order = [theirs.index(name) for name in class_names] if self.output == LOGITS else None
+        self.order = [theirs.index(name) for name in class_names] if by_class else None
         self.image_size = int(heads[task]["image_size"])
         self.central_crop = float(heads[task]["settings"].get("central_crop", 1.0))
         self.settings = {"body": bundle.facts["body"], "head": heads[task]["settings"], "order": self.order}
@@ -61,7 +63,11 @@ class Teacher:
 
         self.network.to(views.device)
         with torch.no_grad():
-            answers: Tensor = self.network(views)[self.task][self.output]
+            outputs = self.network(views, [self.task])[self.task]
+        if len(self.outputs) > 1:  # of a detector, whose first column is the background
+            columns = [0, *(row + 1 for row in self.order or ())]
+            return torch.cat([outputs[LOGITS][..., columns], outputs["deltas"]], dim=-1)
+        answers: Tensor = outputs[self.outputs[0]]
         return answers if self.order is None else answers[:, self.order]
 
     def digest(self) -> str:

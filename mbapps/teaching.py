@@ -40,6 +40,8 @@ def teach(cfg: DictConfig, folder: Path, data: DataModule) -> tuple[Lessons, lis
         raise ValueError(
             f"distill.teacher={cfg.distill.teacher}: task={task} has nothing that a teacher could teach"
         )
+    if getattr(app.head_class(cfg), "BOXES", False):
+        return teach_boxes(cfg, folder, data)
     if cfg.task.get("freeze_body"):
         raise ValueError(
             "task.freeze_body=true trains a head on features of the labelled images, without a teacher: "
@@ -58,6 +60,43 @@ def teach(cfg: DictConfig, folder: Path, data: DataModule) -> tuple[Lessons, lis
         )
     notes += _give_lessons(cfg, data, table, teacher, lessons)
     return lessons, notes
+
+
+SAME = (
+    "classification",
+    "min_scale",
+    "max_scale",
+)  # of a detector and its teacher: else their anchors differ
+
+
+def teach_boxes(cfg: DictConfig, folder: Path, data: DataModule) -> tuple[Lessons, list[str]]:
+    """Find the teacher of a detector, which sees in every step what the student sees; see `teach`.
+
+    Raises:
+        ValueError: it is no model folder of a detector of the same classes and anchors; or a setting is not for boxes.
+    """
+    from .tasks.lessons import Lessons
+
+    if not Path(str(cfg.distill.teacher)).is_dir():
+        raise ValueError(
+            f"distill.teacher={cfg.distill.teacher}: detection is taught by a detector with the same anchors; name its "
+            "model folder"
+        )
+    for key, unused in (("images", None), ("cached", False), ("train_images", True)):
+        if cfg.distill[key] != unused:
+            raise ValueError(
+                f"distill.{key}={cfg.distill[key]} is not for detection, whose teacher sees each augmented image"
+            )
+    teacher, notes = find_teacher(cfg, folder, data)
+    theirs = {**teacher.settings["head"], "image_size": teacher.image_size}
+    ours = {**cfg.task.head, "image_size": app.image_size(cfg)}
+    for key in ("image_size", *SAME):
+        if key in ours and ours[key] != theirs[key]:
+            raise ValueError(
+                f"distill.teacher={cfg.distill.teacher} was trained with {key}={theirs[key]}, the student has "
+                f"{ours[key]}: their anchors or logits do not match"
+            )
+    return Lessons(float(cfg.distill.labels), teacher), [*notes, "the teacher runs in every step"]
 
 
 def _student_images(cfg: DictConfig, data: DataModule) -> tuple[Any, list[str]]:

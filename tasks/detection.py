@@ -48,6 +48,7 @@ class DetectionHead(nn.Module):
     CLASS_LAYERS = ("classes.",)  # state dict prefixes that are void for other class names
     CLASS_SETTINGS = ("classification",)  # and for other values of these
     BOXES = True  # it answers with boxes
+    TAUGHT = ("logits", "deltas")  # the outputs, side by side, that a teacher is asked for
 
     def __init__(
         self,
@@ -156,6 +157,32 @@ class DetectionHead(nn.Module):
             "loss_class": loss_class.detach(),
             "loss_box": loss_box.detach(),
         }
+
+    def distill_loss(self, outputs: dict[str, Tensor], answers: Tensor) -> Tensor:
+        """Divergence from a teacher's classes at each anchor, and from its boxes where it sees objects.
+
+        Both are sums over the batch per anchor at which the teacher sees an object.
+
+        Args:
+            outputs: of this head, for B images.
+            answers: [B, A, K + 1 + 4] logits and deltas of a teacher with the same anchors and classes.
+
+        Source: Chen et al., Learning Efficient Object Detection Models with Knowledge Distillation (2017), in which
+        objects weigh more than the background; here each anchor counts by what the teacher is sure of.
+        """
+        theirs, their_deltas = answers.float().split([len(self.class_names) + 1, 4], dim=-1)
+        logits, deltas = outputs["logits"].float(), outputs["deltas"].float()
+        if self.settings["classification"] == "softmax":
+            ours, wanted = logits.log_softmax(dim=-1), theirs.log_softmax(dim=-1)
+            classes = F.kl_div(ours, wanted, log_target=True, reduction="none").sum()
+            objects = 1 - wanted[..., BACKGROUND].exp()  # [B, A]
+        else:
+            wanted = theirs.sigmoid()
+            classes = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+            classes = classes - F.binary_cross_entropy_with_logits(theirs, wanted, reduction="sum")
+            objects = wanted[..., BACKGROUND + 1 :].amax(dim=-1)
+        boxes = F.smooth_l1_loss(deltas, their_deltas, reduction="none").sum(dim=-1) * objects
+        return (classes + self.settings["box_weight"] * boxes.sum()) / objects.sum().clamp(min=1)
 
     def _class_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         if self.settings["classification"] == "softmax":

@@ -31,14 +31,24 @@ class Lessons:
 
     def loss(self, head: Any, outputs: dict[str, Tensor], batch: Any) -> dict[str, Tensor]:
         """Give {"loss"} and its parts, "teacher" and, with a weight, "labels"."""
-        answers = batch.teacher
+        brought = hasattr(
+            batch, "teacher"
+        )  # else all images have labels, and the teacher sees what the student sees
+        answers = batch.teacher if brought else None
         if answers is None:
             if self.teacher is None:
                 raise ValueError("the batch brings no outputs of a teacher, and there is none to ask")
-            answers = self.teacher(batch.views)
+            answers = self.teacher(batch.views if brought else batch.images)
         taught = head.distill_loss(outputs, answers)
         if not self.label_weight:
             return {"loss": taught}
+        if not brought:
+            labels = head.loss(outputs, batch)["loss"]
+            return {
+                "loss": taught + self.label_weight * labels,
+                "teacher": taught.detach(),
+                "labels": labels.detach(),
+            }
         known = (
             (batch.labels.flatten(1) if batch.labels.ndim > 1 else batch.labels[:, None]).ne(UNKNOWN).any(1)
         )

@@ -244,3 +244,49 @@ def test_too_small_and_no_classes() -> None:
         DetectionHead(MobileNetV1(alpha=0.25), NAMES, 31)
     with pytest.raises(ValueError, match="at least one class"):
         DetectionHead(MobileNetV1(alpha=0.25), (), 96)
+
+
+@pytest.mark.parametrize("classification", ["softmax", "sigmoid"])
+def test_a_student_comes_to_say_what_its_teacher_says(classification: str) -> None:
+    torch.manual_seed(0)
+    head = make_head(classification=classification)
+    anchors, columns = len(head.anchors), len(NAMES) + 1
+    logits = torch.zeros(2, anchors, columns)
+    logits[..., 0] = 6.0  # background
+    logits[0, 5] = torch.tensor([0.0, 8.0, 0.0, 0.0])
+    deltas = torch.randn(2, anchors, 4)
+    answers = torch.cat([logits, deltas], dim=-1)
+    same = head.distill_loss({"logits": logits, "deltas": deltas}, answers)
+    assert same.item() == pytest.approx(0, abs=1e-4)
+    student = torch.zeros(2, anchors, columns, requires_grad=True)
+    boxes = torch.zeros(2, anchors, 4, requires_grad=True)
+    optimizer = torch.optim.Adam([student, boxes], lr=0.2)
+    losses = []
+    for _ in range(60):
+        loss = head.distill_loss({"logits": student, "deltas": boxes}, answers)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 20
+    assert student[0, 5].argmax() == 1
+    sure = (boxes[0, 5] - deltas[0, 5]).abs().mean()
+    assert sure < 0.2  # where the teacher sees an object its box is learned
+
+
+def test_boxes_count_where_the_teacher_sees_objects() -> None:
+    head = make_head()
+    logits = torch.zeros(1, len(head.anchors), len(NAMES) + 1)
+    logits[..., 0] = 30.0
+    logits[0, 7] = torch.tensor([0.0, 30.0, 0.0, 0.0])
+    deltas = torch.zeros(1, len(head.anchors), 4)
+    answers = torch.cat([logits, deltas], dim=-1)
+    wrong = deltas.clone()
+    wrong[0, 8] = 5.0
+    assert head.distill_loss({"logits": logits, "deltas": wrong}, answers).item() == pytest.approx(
+        0, abs=1e-4
+    )
+    wrong[0, 7] = torch.tensor([2.0, 0.0, 0.0, 0.0])
+    assert head.distill_loss({"logits": logits, "deltas": wrong}, answers).item() == pytest.approx(
+        1.5, abs=1e-3
+    )

@@ -122,7 +122,7 @@ def test_refusals(made: Path, root: Path, cli: Cli, tmp_path: Path, tiny: Path) 
         cli(*words, f"data.root={root}", f"distill.teacher={next((root / 'pug').iterdir())}")
     with pytest.raises(ValueError, match=r"brings its weights: leave distill\.weights= out"):
         cli(*words, f"data.root={root}", f"distill.teacher={made}", "distill.weights=w.pth")
-    with pytest.raises(ValueError, match=r"task=detection has nothing that a teacher could teach"):
+    with pytest.raises(ValueError, match=r"has no detection head, only fine_grained"):
         cli("train", *QUICK, f"data.root={tiny}", f"distill.teacher={made}")
     with pytest.raises(
         ValueError, match=r"has begun with the teacher resnet18; for distill\.teacher=resnet34 start"
@@ -217,3 +217,34 @@ def test_two_processes(root: Path, tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr[-3000:]
     assert (out / "teacher" / "model.json").is_file()
     assert (out / "model" / "model.json").is_file()
+
+
+def test_a_detector_is_taught_by_a_detector(cli: Cli, tiny: Path) -> None:
+    words = ["train", *QUICK, f"data.root={tiny}", "trainer.max_epochs=1"]
+    teacher = cli(*words, "backbone.alpha=0.5") / "model"
+    taught = cli(*words, f"distill.teacher={teacher}", "distill.labels=0.5")
+    facts = json.loads((taught / "model" / "model.json").read_text(encoding="utf-8"))
+    assert facts["lineage"]["teacher"] == str(teacher)
+    header = (taught / "metrics.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert {"train_teacher", "train_labels"} <= set(header)
+    several = cli(
+        "train", *(word for word in QUICK if not word.startswith(("data.", "task="))), "heads=[detection]",
+        f"heads.detection.data.root={tiny}", f"heads.detection.distill.teacher={teacher}", "trainer.max_epochs=1",
+        "heads.detection.data.image_size=64", "data.num_workers=0",
+    )  # fmt: skip
+    assert json.loads((several / "model" / "model.json").read_text())["lineage"]["teacher"] == str(teacher)
+    for extra, said in (
+        (
+            (f"distill.teacher={teacher}", "data.image_size=128"),
+            "trained with image_size=64, the student has 128",
+        ),
+        (
+            (f"distill.teacher={teacher}", "task.head.min_scale=0.1"),
+            "trained with min_scale=0.2, the student has 0.1",
+        ),
+        ((f"distill.teacher={teacher}", "distill.images=more"), r"distill\.images=more is not for detection"),
+        ((f"distill.teacher={teacher}", "distill.cached=true"), r"distill\.cached=True is not for detection"),
+        (("distill.teacher=resnet18",), "resnet18: detection is taught by a detector with the same anchors"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            cli(*words, *extra)
