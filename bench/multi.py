@@ -108,7 +108,7 @@ def knowing_nothing(words: list[str], out: Path) -> dict[str, float]:
     root = next(word for word in words if word.startswith("heads.face_attr.data.root=")).partition("=")[2]
     attributes = ["male", "age>=30", "age>=45", "age>=60"]
     faces = FaceAttrData(root=root, image_size=128, attributes=attributes).truth("test")
-    places = GeoData(image_size=112)
+    places = GeoData(root=None, image_size=112)
     train, test = places.truth("train"), places.truth("test")
     tried = range(0, len(train), 10)
     middle = min(
