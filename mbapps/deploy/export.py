@@ -64,8 +64,9 @@ def export(
     batch: int | None = None,
     nms: bool = False,
     tolerance: float = 1e-3,
-    metric: Metric | None = None,
+    metrics: Sequence[Metric] = (),
     calibration: Sequence[UInt8Image] | None = None,
+    part: str = "",
 ) -> Exported:
     """Write a model folder's file for a runtime to `<model>/exports/<runtime>/`, with export.json and parity.json.
 
@@ -73,14 +74,15 @@ def export(
 
     Args:
         model: the model folder.
-        bundle: opened from it, with runtime="torch".
+        bundle: opened from it, with runtime="torch", and the heads that go into the file.
         runtime: one of RUNTIMES.
         images: [H, W, 3] of any sizes, to compare on.
         batch: the only size of batches that the file takes; None: any where the runtime can, else one image.
         nms: suppress a detector's boxes in the file, so that what is left over has a score of 0.
         tolerance: greatest error of an output, as a share of its range.
-        metric: the task's number, to be measured of the original and of the file.
+        metrics: tasks' numbers, to be measured of the original and of the file.
         calibration: images [H, W, 3] to write a file in 8 bits with; None writes one in full precision.
+        part: what tells the file from the folder's others, as `parts` names it.
 
     Raises:
         ValueError: there is no such runtime, or it has no operator for something in the network.
@@ -93,7 +95,7 @@ def export(
         raise ValueError(
             f"precision=int8 is for runtime={' and runtime='.join(QUANTIZERS)}, not runtime={runtime}"
         )
-    kind, places = RUNTIMES[runtime], export_folder(model, runtime, precision)
+    kind, places = RUNTIMES[runtime], export_folder(model, runtime, precision, part)
     folded = fold_norms(bundle.network)
     graph = Graph(folded).eval()
     facts = {
@@ -114,12 +116,11 @@ def export(
         if kind.session is None:
             return Exported(_place(folder, places) / path.name, None)
         parity = Parity(runtime, tolerance) if calibration is None else int8_parity(runtime)
-        other = RuntimeNetwork(bundle.network, RuntimeFile(path, facts["fingerprint"])).eval()
+        other = RuntimeNetwork(bundle.network, [RuntimeFile(path, facts["fingerprint"])]).eval()
         batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
         compare(bundle, other, batches, parity, suppressed=nms)
-        if metric:
-            parity.metric = metric.name
-            parity.original_metric, parity.file_metric = metric.measure(bundle.network), metric.measure(other)
+        for metric in metrics:
+            parity.metrics[metric.name] = metric.measure(bundle.network), metric.measure(other)
         if not parity.passed:
             if calibration is None:
                 parity.layer = find_layer(bundle, folded, runtime, images, batch, tolerance)
@@ -140,8 +141,7 @@ def _quantize(
     bundle: Bundle, runtime: str, path: Path, images: Sequence[UInt8Image], facts: Mapping[str, Any]
 ) -> dict[str, int]:
     """Make a file one in 8 bits, checked to be; give how many of its layers are."""
-    head = next(iter(bundle.facts["heads"].values()))
-    views = head_views(head, images).permute(0, 2, 3, 1).numpy()
+    views = file_views(bundle, images)
     share = quantize(runtime, path, views, json.dumps(facts, ensure_ascii=False))
     if share.int8 < LEAST_SHARE * share.layers:
         raise ValueError(
@@ -149,6 +149,14 @@ def _quantize(
             f"{LEAST_SHARE:.0%}; the file is not kept"
         )
     return {**share._asdict(), "calibration_images": len(images)}
+
+
+def file_views(bundle: Bundle, images: Sequence[UInt8Image]) -> UInt8Image:
+    """What the heads see of images, those that see different things by turns: [N, S, S, 3]."""
+    heads = [bundle.facts["heads"][name] for name in bundle.network.heads]
+    different = list({view_of(head): head for head in heads}.values())
+    views = [head_views(different[row % len(different)], [image]) for row, image in enumerate(images)]
+    return np.ascontiguousarray(torch.cat(views).permute(0, 2, 3, 1).numpy())
 
 
 def _place(folder: Path, target: Path) -> Path:
@@ -171,10 +179,11 @@ def describe(bundle: Bundle, graph: Graph, runtime: str, origin: str, batch: int
     side, shown = graph.image_size, most or "batch"
     heads = {
         name: {
-            "class_names": head["class_names"], "thresholds": head.get("thresholds"),
+            "class": head["class"], "class_names": head["class_names"], "thresholds": head.get("thresholds"),
             "view": view_of(head)[1], "settings": head["settings"],
         }
         for name, head in bundle.facts["heads"].items()
+        if name in bundle.network.heads
     }  # fmt: skip
     return {
         "format": FORMAT, "runtime": runtime, "fingerprint": origin,
@@ -220,8 +229,7 @@ def find_layer(
     tolerance: float,
 ) -> str | None:
     """Name the first layer that differs from the original; see `first_divergence`."""
-    facts = next(iter(bundle.facts["heads"].values()))
-    views = head_views(facts, images[:LAYER_IMAGES]).permute(0, 2, 3, 1).numpy()
+    views = file_views(bundle, images[:LAYER_IMAGES])
     views = views[:1] if batch is None and runtime not in ANY_BATCH else views
     views = np.resize(views, (batch or len(views), *views.shape[1:]))
 

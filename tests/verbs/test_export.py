@@ -110,8 +110,7 @@ def test_the_tasks_number_is_measured_too(cli: Cli, tmp_path: Path, tiny: Path) 
     numbers = results(folder)
     assert numbers["onnx_AP"] == pytest.approx(numbers["AP"], abs=1e-3)
     about = json.loads((model / "model.json").read_text())["exports"]["onnx"]
-    assert about["metric"] == "AP"
-    assert about["file_metric"] == numbers["onnx_AP"]
+    assert about["metrics"] == {"AP": {"original": numbers["AP"], "file": numbers["onnx_AP"]}}
     assert about["images"] == 4
 
 
@@ -124,7 +123,9 @@ def test_a_file_that_differs_fails_the_command(
     place = model / "exports" / "onnx_failed_parity" / "model_failed_parity.onnx"
     place.parent.mkdir(parents=True)
     place.write_bytes(b"1234")
-    found = Parity("onnx", 1e-3, 6, {"face_attr_logits": Difference(0.5, 0.0, 2.0)}, 9, 10, "body.stem")
+    found = Parity(
+        "onnx", 1e-3, 6, {"face_attr_logits": Difference(0.5, 0.0, 2.0)}, {"a": 9}, {"a": 10}, "body.stem"
+    )
     monkeypatch.setattr(exporting, "export", lambda *values, **settings: exporting.Exported(place, found))
     words = ("export", f"model={model}", f"source={photos}")
     message = r"up to 0\.25 of their range, tolerance=0\.001, and 90\.00% .*is body\.stem\. .* kept as .*onnx_failed"
