@@ -139,8 +139,6 @@ def _quantized(model: Any, items: list[Any], keep: list[str], *, for_onnx: bool)
     return nncf.quantize(
         model, nncf.Dataset(items), preset=nncf.QuantizationPreset.MIXED, subset_size=len(items),
         ignored_scope=nncf.IgnoredScope(names=keep, types=ARITHMETIC, validate=False), advanced_parameters=advanced,
-        # layer by layer is worth a point of top-1 in a network of alpha 0.25; NNCF fails at it in ONNX
-        fast_bias_correction=for_onnx,
     )  # fmt: skip
 
 

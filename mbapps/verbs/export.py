@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from mbapps.deploy.bundle import Bundle
+    from mbapps.deploy.eight_bits import Prepared
     from mbapps.deploy.export import Exported, Metric
     from mbapps.images import UInt8Image
     from mbapps.models.network import Network
@@ -37,7 +38,7 @@ def run(cfg: DictConfig) -> None:
     folder = app.run_folder(cfg)
     bundle, views = Bundle.open(cfg.model, trust=cfg.trust), app.heads(cfg)
     images, source = images_of(cfg, views, "source", cfg.images)
-    calibration = None
+    calibration: list[UInt8Image] = []
     if cfg.precision == INT8:
         key = "source" if cfg.calibration is None else "calibration"
         calibration, _ = images_of(cfg, views, key, cfg.calibration_images)
@@ -51,11 +52,12 @@ def run(cfg: DictConfig) -> None:
             for name in names
             if name in views and measured(views[name], len(views))
         ]
+        int8 = make_ready(cfg, one, calibration, images) if calibration else None
         for runtime in runtimes:
             found = export(
                 Path(cfg.model), one, runtime, images,
                 batch=cfg.batch, nms=cfg.nms, tolerance=float(cfg.tolerance), metrics=metrics,
-                calibration=calibration, part=part,
+                int8=int8, part=part,
             )  # fmt: skip
             name = export_folder(cfg.model, runtime, cfg.precision, part).name
             made[name] = found
@@ -77,6 +79,27 @@ def run(cfg: DictConfig) -> None:
     print_table("export", kept, paths=[*(found.path for found in made.values()), model, results])
     if failed := [tell_failed(runtime, found) for runtime, found in made.items() if not found.passed]:
         raise ValueError("; ".join(failed))
+
+
+def make_ready(
+    cfg: DictConfig, bundle: Bundle, calibration: Sequence[UInt8Image], images: Sequence[UInt8Image]
+) -> Prepared:
+    """Make a network ready for 8 bits; print what each layer makes of them, and what is wrong with the images."""
+    from mbapps.deploy.eight_bits import prepare
+    from mbapps.deploy.triage import rows
+    from mbapps.report import print_columns
+
+    int8 = prepare(
+        bundle, calibration, keep=list(cfg.quantize.keep), equalized=cfg.quantize.equalize,
+        triaged=cfg.quantize.triage, own=() if cfg.calibration is None else images,
+    )  # fmt: skip
+    if int8.layers:
+        titles = ["layer", "kind", "ratio", "dB", "error", ""]
+        print_columns("8 bits, each layer alone", titles, rows(int8.layers))
+        print(f"guilty of half the error: {', '.join(int8.guilty)}; quantize.keep=[…] leaves layers in float")
+    if int8.warning():
+        print(f"warning: {int8.warning()}")
+    return int8
 
 
 def check(cfg: DictConfig) -> list[str]:
@@ -103,6 +126,15 @@ def check(cfg: DictConfig) -> list[str]:
         raise ValueError(f"tolerance must be a number >= 0, got {cfg.tolerance}")
     if not isinstance(cfg.nms, bool):
         raise ValueError(f"nms must be true or false, got {cfg.nms}")
+    for key in ("equalize", "triage"):
+        if not isinstance(cfg.quantize[key], bool):
+            raise ValueError(f"quantize.{key} must be true or false, got {cfg.quantize[key]}")
+    keep = [cfg.quantize.keep] if isinstance(cfg.quantize.keep, str) else cfg.quantize.keep
+    if not all(isinstance(name, str) for name in keep):
+        raise ValueError(f"quantize.keep must be a list of names of layers, got {cfg.quantize.keep}")
+    cfg.quantize.keep = list(keep)
+    if cfg.precision != INT8 and (keep or cfg.quantize.equalize):
+        raise ValueError("quantize.keep and quantize.equalize are for precision=int8")
     if cfg.split not in (None, "val", "test"):
         raise ValueError(f"split must be val or test, or null, got {cfg.split!r}")
     for runtime in wanted:
