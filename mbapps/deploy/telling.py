@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from .export import Exported
+from .runtimes import FACTS
 
 
 def summary(found: Exported, model: Path) -> dict[str, Any]:
@@ -22,7 +24,9 @@ def summary(found: Exported, model: Path) -> dict[str, Any]:
         whole = found.parity.to_json()
         keys = ("images", "tolerance", "relative_error", "agreement", "first_layer", "metrics")
         facts |= {key: whole[key] for key in keys}
-    return facts
+    about = found.path.parent / FACTS
+    int8 = json.loads(about.read_text(encoding="utf-8")).get("int8") if about.exists() else None
+    return facts | ({"int8": int8} if int8 else {})
 
 
 def size_of(path: Path) -> int:

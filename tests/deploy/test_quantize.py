@@ -63,6 +63,8 @@ def test_a_file_in_8_bits_is_small_and_alike(runtime: str, tmp_path: Path, cli: 
     wanted = mbapps.load(model).predict(photos / "3.png")[0].to_json()
     assert found != wanted  # it is another network
     assert np.abs([one["score"] - two["score"] for one, two in zip(found, wanted, strict=True)]).max() < 0.1
+    assert "layers in 8 bits" in (card := (model / "CARD.md").read_text())
+    assert "Left in float: body.blocks.2.depthwise, body.blocks.3.depthwise" in card
     run = cli(
         "predict", f"model={model}", f"source={photos}", f"runtime={runtime}", "precision=int8", "draw=false"
     )
