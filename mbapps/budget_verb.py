@@ -5,9 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mbapps.deploy.budget import Budget, Candidate
+from mbapps.deploy.budget import Budget, Candidate, pick_runtime, precisions_of
+from mbapps.deploy.quantize import BY_NNCF, import_nncf
+from mbapps.deploy.runtimes import INT8
+from mbapps.deploy.sessions import need
+from mbapps.deploy.writers import MODULES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
 LIMITS = ("ms", "macs", "mb")
 
 
-def run_budget(cfg: DictConfig) -> None:
+def run_budget(cfg: DictConfig, asked: Asked, folder: Path) -> None:
     """Measure the paper's grid; print what fits, the most accurate first; write results.json and report.html.
 
     Raises:
@@ -24,19 +28,12 @@ def run_budget(cfg: DictConfig) -> None:
     """
     from rich.progress import track
 
-    from mbapps import app
     from mbapps.deploy.benchmark import measure
-    from mbapps.deploy.budget import candidates, export_candidates, pick_runtime, precisions_of
-    from mbapps.deploy.sessions import need
-    from mbapps.deploy.writers import MODULES
+    from mbapps.deploy.budget import candidates, export_candidates
     from mbapps.report import print_columns, print_table, run_context, write_report, write_results
     from mbapps.sections import Plot, Rows
 
-    budget = budget_of(cfg)
-    runtime = pick_runtime(cfg.runtime)
-    need(runtime, *MODULES[runtime])
-    precisions = precisions_of(runtime, [cfg.precision] if isinstance(cfg.precision, str) else cfg.precision)
-    folder = app.run_folder(cfg)
+    budget, runtime, precisions = asked
     found = candidates(cfg.budget.classes, precisions)
     small = [one for one in found if one.excess(budget) <= 1]
     with tempfile.TemporaryDirectory() as place:
@@ -78,11 +75,20 @@ def run_budget(cfg: DictConfig) -> None:
 PLOTTED = "Top-1 on ImageNet of the released weights, over the time that half of the runs take; hollow ones do not fit."
 
 
-def budget_of(cfg: DictConfig) -> Budget:
-    """What a network may cost, checked.
+class Asked(NamedTuple):
+    """What is to be measured, and what it may cost."""
+
+    budget: Budget
+    runtime: str
+    precisions: list[str]
+
+
+def asked_for(cfg: DictConfig) -> Asked:
+    """Look at what was asked for before anything is written.
 
     Raises:
-        ValueError: a limit is no number above 0, or settings are for a model folder.
+        ValueError: a limit is no number above 0, or there is more than one way to measure.
+        ImportError: the runtime, or what quantises for it, is not installed.
     """
     for name in LIMITS:
         limit = cfg.budget[name]
@@ -93,7 +99,12 @@ def budget_of(cfg: DictConfig) -> Budget:
     for name in ("threads", "batch", "runtime"):
         if not isinstance(cfg[name], (int, str, type(None))):
             raise ValueError(f"a budget is measured with one {name}, got {cfg[name]}")
-    return Budget(**{name: cfg.budget[name] for name in LIMITS})
+    runtime = pick_runtime(cfg.runtime)
+    need(runtime, *MODULES[runtime])
+    precisions = precisions_of(runtime, [cfg.precision] if isinstance(cfg.precision, str) else cfg.precision)
+    if INT8 in precisions and runtime in BY_NNCF:
+        import_nncf()
+    return Asked(Budget(**{name: cfg.budget[name] for name in LIMITS}), runtime, precisions)
 
 
 def costs(one: Candidate) -> str:

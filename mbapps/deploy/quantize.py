@@ -18,6 +18,7 @@ from .runtimes import INT8
 from .sessions import need, quiet
 from .writers import METADATA, explaining
 
+BY_NNCF = ("openvino", "onnx")
 LEAST_SHARE = 0.7  # of the layers with weights that must be in 8 bits
 ORT_INT8 = ("QLinearConv", "QGemm", "QLinearMatMul", "ConvInteger", "MatMulInteger")  # as it joins them
 ORT_FLOAT = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "NhwcFusedConv")

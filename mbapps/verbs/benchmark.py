@@ -18,7 +18,7 @@ def run(cfg: DictConfig) -> None:
     from rich.progress import track
 
     from mbapps import app
-    from mbapps.budget_verb import LIMITS, run_budget
+    from mbapps.budget_verb import LIMITS, asked_for, run_budget
     from mbapps.deploy.benchmark import find_cases, measure
     from mbapps.models.folder import read_facts
     from mbapps.report import print_columns, print_table, run_context, write_report, write_results
@@ -26,7 +26,8 @@ def run(cfg: DictConfig) -> None:
 
     check(cfg)
     if any(cfg.budget[name] is not None for name in LIMITS):
-        run_budget(cfg)
+        asked = asked_for(cfg)
+        run_budget(cfg, asked, app.run_folder(cfg))
         return
     folder, model = app.run_folder(cfg), Path(cfg.model)
     cases, left_out = find_cases(

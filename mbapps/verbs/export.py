@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mbapps.images import UInt8Image
     from mbapps.models.network import Network
 
+SHOWN = 12  # layers in the printed table
+
 
 def run(cfg: DictConfig) -> None:
     """Write each runtime's file into the model folder, and what was compared into its model.json and CARD.md.
@@ -95,7 +97,7 @@ def make_ready(
     )  # fmt: skip
     if int8.layers:
         titles = ["layer", "kind", "ratio", "dB", "error", ""]
-        print_columns("8 bits, each layer alone", titles, rows(int8.layers))
+        print_columns("8 bits, each layer alone; all are in parity.json", titles, rows(int8.layers)[:SHOWN])
         print(f"guilty of half the error: {', '.join(int8.guilty)}; quantize.keep=[…] leaves layers in float")
     if int8.warning():
         print(f"warning: {int8.warning()}")
@@ -109,7 +111,7 @@ def check(cfg: DictConfig) -> list[str]:
         ValueError: a setting is out of its range, or there is no such runtime.
         ImportError: a runtime is not installed.
     """
-    from mbapps.deploy.quantize import import_nncf
+    from mbapps.deploy.quantize import BY_NNCF, import_nncf
     from mbapps.deploy.runtimes import INT8, check_precision
     from mbapps.deploy.writers import MODULES
 
@@ -139,7 +141,7 @@ def check(cfg: DictConfig) -> list[str]:
         raise ValueError(f"split must be val or test, or null, got {cfg.split!r}")
     for runtime in wanted:
         need(runtime, *MODULES[runtime])
-    if cfg.precision == INT8:
+    if cfg.precision == INT8 and not set(wanted).isdisjoint(BY_NNCF):
         import_nncf()
     return wanted
 
