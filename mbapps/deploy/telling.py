@@ -24,9 +24,14 @@ def summary(found: Exported, model: Path) -> dict[str, Any]:
         whole = found.parity.to_json()
         keys = ("images", "tolerance", "relative_error", "agreement", "first_layer", "metrics")
         facts |= {key: whole[key] for key in keys}
-    about = found.path.parent / FACTS
-    int8 = json.loads(about.read_text(encoding="utf-8")).get("int8") if about.exists() else None
+    int8 = int8_of(found)
     return facts | ({"int8": int8} if int8 else {})
+
+
+def int8_of(found: Exported) -> dict[str, Any]:
+    """What a file in 8 bits says of that; empty for another."""
+    about = found.path.parent / FACTS
+    return dict(json.loads(about.read_text(encoding="utf-8")).get("int8", {})) if about.exists() else {}
 
 
 def size_of(path: Path) -> int:
@@ -57,6 +62,11 @@ def tell_failed(name: str, found: Exported) -> str:
         where = "; with the outputs of its layers visible none differs: the runtime joins layers otherwise"
     if parity.layer:
         where = f"; the first layer that differs is {parity.layer}"
+    if guilty := int8_of(found).get("guilty"):
+        where = (
+            f"; half of the error comes from {', '.join(guilty)}, which quantize.keep=[{','.join(guilty)}] leaves in "
+            "float"
+        )
     return (
         f"{name} does not give the model's answers: on {parity.images} images its outputs differ by up to "
         f"{parity.relative:.2g} of their range{limit}, and {parity.agreement:.2%} of what is told is alike, "

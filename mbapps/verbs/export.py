@@ -111,7 +111,7 @@ def check(cfg: DictConfig) -> list[str]:
         ValueError: a setting is out of its range, or there is no such runtime.
         ImportError: a runtime is not installed.
     """
-    from mbapps.deploy.quantize import BY_NNCF, import_nncf
+    from mbapps.deploy.quantize import BY_NNCF, QUANTIZERS, import_nncf
     from mbapps.deploy.runtimes import INT8, check_precision
     from mbapps.deploy.writers import MODULES
 
@@ -139,6 +139,10 @@ def check(cfg: DictConfig) -> list[str]:
         raise ValueError("quantize.keep and quantize.equalize are for precision=int8")
     if cfg.split not in (None, "val", "test"):
         raise ValueError(f"split must be val or test, or null, got {cfg.split!r}")
+    if cfg.precision == INT8 and (lacking := [name for name in wanted if name not in QUANTIZERS]):
+        raise ValueError(
+            f"precision=int8 is for runtime={' and runtime='.join(QUANTIZERS)}, not runtime={lacking[0]}"
+        )
     for runtime in wanted:
         need(runtime, *MODULES[runtime])
     if cfg.precision == INT8 and not set(wanted).isdisjoint(BY_NNCF):

@@ -12,15 +12,16 @@ from conftest import Cli
 from model_files import SIDE, network, pictures, save
 from torch import Tensor, nn
 
-from mbapps.deploy.bundle import Bundle
+from mbapps.deploy import export as exporting
+from mbapps.deploy.bundle import Bundle, describe, save_bundle
 from mbapps.deploy.domain import FAR, domain_shift
-from mbapps.deploy.eight_bits import prepare
+from mbapps.deploy.eight_bits import Prepared, prepare
 from mbapps.deploy.equalize import equalize
 from mbapps.deploy.graph import fold_norms
 from mbapps.deploy.layer_names import chosen_layers, find_places, weighted_layers, weights_of
 from mbapps.deploy.rounding import correct_biases, in_8_bits, round_activations
 from mbapps.deploy.triage import triage
-from mbapps.images import resize
+from mbapps.images import resize, write_image
 from mbapps.models.complexity import count
 from mbapps.models.mobilenet import MobileNetV1
 from mbapps.models.network import Network
@@ -165,8 +166,6 @@ def model(tmp_path: Path) -> Path:
     with torch.no_grad():
         for seed in range(4):
             made(pixels(32, seed=100 + seed))
-    from mbapps.deploy.bundle import describe, save_bundle
-
     made.eval()
     return save_bundle(tmp_path / "model", made, describe(made, {}, lineage={"data": [], "weights": None}))
 
@@ -184,6 +183,27 @@ def test_images_of_another_domain_are_told(model: Path) -> None:
     assert unlike.shift is not None
     assert unlike.shift > FAR
     assert "calibration images look unlike those that the model learned from" in unlike.warning()
+
+
+def test_the_command_tells_of_images_and_layers(
+    model: Path, cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mbapps.verbs.export.need", lambda *names: [])
+    seen: list[list[str]] = []
+
+    def stand_in(folder: Path, *values: object, int8: Prepared, **settings: object) -> exporting.Exported:
+        seen.append(list(int8.keep))
+        return exporting.Exported(folder / "model.json", None)
+
+    monkeypatch.setattr(exporting, "export", stand_in)
+    for number, image in enumerate(dark(16)):
+        write_image(tmp_path / "dark" / f"{number}.png", image)
+    words = ("export", f"model={model}", "runtime=litert", "precision=int8", f"source={tmp_path / 'dark'}")
+    cli(*words, "quantize.keep=body.blocks.3", "quantize.equalize=true")
+    shown = capsys.readouterr().out
+    assert "warning: calibration images look unlike those that the model learned from" in shown
+    assert "guilty of half the error: " in shown
+    assert seen == [["body.blocks.3.depthwise", "body.blocks.3.pointwise"]]
 
 
 def test_norms_that_remember_nothing_are_helped_by_the_images_compared_on(tmp_path: Path) -> None:

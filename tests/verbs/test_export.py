@@ -137,6 +137,10 @@ def test_a_file_that_differs_fails_the_command(
     found.layer = None
     with pytest.raises(ValueError, match=r"with the outputs of its layers visible none differs"):
         cli(*words)
+    int8 = {"int8": 9, "layers": 10, "calibration_images": 3, "guilty": ["body.stem"]}
+    (place.parent / "export.json").write_text(json.dumps({"int8": int8}))
+    with pytest.raises(ValueError, match=r"half of the error comes from body\.stem, which quantize\.keep="):
+        cli(*words)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +153,10 @@ def test_a_file_that_differs_fails_the_command(
         (("images=1.5",), r"images must be a whole number >= 1, got 1\.5"),
         (("nms=1",), r"nms must be true or false, got 1"),
         (("split=train",), r"split must be val or test, or null, got 'train'"),
+        (
+            ("precision=int8", "runtime=[onnx,coreml]"),
+            r"precision=int8 is for runtime=openvino .*, not runtime=coreml",
+        ),
         (("tolerance=-1",), r"tolerance must be a number >= 0, got -1"),
     ],
 )
