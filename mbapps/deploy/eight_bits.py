@@ -22,7 +22,7 @@ from .passes import view_of
 from .rounding import correct_biases
 from .triage import LayerReport, triage
 
-CORRECTED_ON = 64  # images that biases are corrected on: one batch
+CORRECTED_ON = 64 * 224**2  # pixels that biases are corrected on: one batch
 TRIAGED_ON = 8  # images that each layer is tried on
 
 
@@ -93,13 +93,12 @@ def prepare(
     kept = chosen_layers(network, keep)
     views = file_views(bundle, images)
     pixels = planes(views)
-    shift = domain_shift(
-        bundle.network, spread(pixels, CORRECTED_ON), planes(file_views(bundle, own)) if own else None
-    )
+    several = spread(pixels, max(8, 3 * CORRECTED_ON // views[0].size))
+    shift = domain_shift(bundle.network, several, planes(file_views(bundle, own)) if own else None)
     scaled = equalize(network, pixels) if equalized else 0
     layers = triage(network, spread(pixels, TRIAGED_ON), kept) if triaged else []
     rounded = [name for name in weighted_layers(network) if name not in kept]
-    correct_biases(network, spread(pixels, CORRECTED_ON), rounded)
+    correct_biases(network, several, rounded)
     return Prepared(network, views, weights_of(network, kept), layers, scaled, shift)
 
 

@@ -13,7 +13,7 @@ from model_files import SIDE, network, pictures, save
 from torch import Tensor, nn
 
 from mbapps.deploy import export as exporting
-from mbapps.deploy.bundle import Bundle, describe, save_bundle
+from mbapps.deploy.bundle import Bundle, describe, save_bundle, stack_views
 from mbapps.deploy.domain import FAR, domain_shift
 from mbapps.deploy.eight_bits import Prepared, prepare
 from mbapps.deploy.equalize import equalize
@@ -21,10 +21,11 @@ from mbapps.deploy.graph import fold_norms
 from mbapps.deploy.layer_names import chosen_layers, find_places, weighted_layers, weights_of
 from mbapps.deploy.rounding import correct_biases, in_8_bits, round_activations
 from mbapps.deploy.triage import triage
-from mbapps.images import resize, write_image
+from mbapps.images import central_view, read_image, resize, write_image
 from mbapps.models.complexity import count
 from mbapps.models.mobilenet import MobileNetV1
 from mbapps.models.network import Network
+from mbapps.sources import find_sources
 from mbapps.tasks.face_attr import FaceAttrHead
 
 
@@ -235,3 +236,19 @@ def test_settings_are_checked(cli: Cli, tmp_path: Path, words: tuple[str, ...], 
     folder = save(tmp_path / "model", "face_attr")
     with pytest.raises(ValueError, match=message):
         cli("export", f"model={folder}", *words)
+
+
+def test_microscopes_are_no_photographs(test_data: Path, cli: Cli) -> None:
+    pytest.importorskip("h5py", reason="h5py is not installed: pip install 'mbapps[weights]'")
+    source = test_data / "weights" / "mobilenet_v1_0.25_224.h5"
+    bundle = Bundle.open(cli("convert", f"source={source}") / "model")
+    sets = {
+        "photos": "detection/coco128/images", "flowers": "fine_grained/flowers12/test",
+        "microscopes": "detection/bccd/JPEGImages",
+    }  # fmt: skip
+    shifts = {}
+    for name, place in sets.items():
+        files, _ = find_sources(test_data / "datasets" / place)
+        views = [central_view(read_image(file), 128, 0.875) for file in files[:: len(files) // 24][:24]]
+        shifts[name] = domain_shift(bundle.network, stack_views(views))
+    assert shifts["photos"] < shifts["flowers"] < FAR < shifts["microscopes"]  # type: ignore[operator]

@@ -18,12 +18,14 @@ from mbapps.deploy.bundle import Bundle
 from mbapps.deploy.eight_bits import prepare
 from mbapps.deploy.export import export, int8_parity
 from mbapps.deploy.quantize import Share, quantize
+from mbapps.deploy.quantize_litert import TfLiteFile
 from mbapps.images import write_image
 
 
 def need_int8(runtime: str) -> None:
     need_runtime(runtime)
-    pytest.importorskip("nncf", reason="nncf is not installed: pip install 'mbapps[int8]'")
+    if runtime != "litert":  # it has a quantiser of its own
+        pytest.importorskip("nncf", reason="nncf is not installed: pip install 'mbapps[int8]'")
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino", "litert"])
@@ -69,6 +71,15 @@ def test_a_file_in_8_bits_is_small_and_alike(runtime: str, tmp_path: Path, cli: 
         "predict", f"model={model}", f"source={photos}", f"runtime={runtime}", "precision=int8", "draw=false"
     )
     assert json.loads((run / "predictions.json").read_text())["images"][str(photos / "3.png")] == found
+
+
+def test_a_float_file_has_no_layer_in_8_bits(tmp_path: Path) -> None:
+    need_int8("litert")
+    model = save(tmp_path / "model", "face_attr")
+    made = export(model, Bundle.open(model), "litert", pictures(1))
+    layers = TfLiteFile(made.path).in_8_bits()
+    assert len(layers) == 18
+    assert not any(layers)
 
 
 def test_a_file_that_stays_float_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
