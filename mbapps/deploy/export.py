@@ -27,12 +27,11 @@ from .nms import suppression_of
 from .parity import Parity, compare, first_divergence
 from .passes import view_of
 from .quantize import LEAST_SHARE, QUANTIZERS, quantize
-from .runtimes import FACTS, FLOAT, FORMAT, INT8, RuntimeFile, RuntimeNetwork, digest, export_folder
+from .runtimes import FACTS, FAILED, FLOAT, FORMAT, INT8, RuntimeFile, RuntimeNetwork, digest, export_folder
 from .sessions import RUNTIMES, Session
 from .writers import ANY_BATCH, write
 
 PARITY = "parity.json"  # beside each exported file
-FAILED = "failed_parity"  # in the names of what did not pass
 BATCH = 8  # images that are compared at a time
 LAYER_IMAGES = 4  # that the layers are compared on, where something differs
 

@@ -21,6 +21,7 @@ from .sessions import RUNTIMES, Session
 TORCH = "torch"  # the runtime that needs no exported file
 EXPORTS = "exports"  # folder of a model folder: a folder per runtime
 FACTS = "export.json"  # beside each exported file
+FAILED = "failed_parity"  # in the names of what did not pass
 FLOAT, INT8 = "float32", "int8"  # precisions
 FORMAT = 1  # of export.json
 
@@ -168,7 +169,13 @@ def open_runtime(
     if not path.exists():
         named = f"runtime_file={file}" if file else f"{path}"
         asked = f"runtime={runtime}" + ("" if precision == FLOAT else f" precision={precision}")
-        raise FileNotFoundError(f"no file at {named}: mbapps export model={model} {asked} writes one")
+        failed = Path(f"{path.parent}_{FAILED}")
+        tried = (
+            f"; the last one did not give the model's answers and is kept in {failed}"
+            if failed.exists()
+            else ""
+        )
+        raise FileNotFoundError(f"no file at {named}: mbapps export model={model} {asked} writes one{tried}")
     own = read_export(path)["runtime"]
     if own != runtime:
         raise ValueError(f"runtime_file={path} is for runtime={own}, not runtime={runtime}")
