@@ -14,16 +14,9 @@ from .layer_names import Weights, find_places
 from .sessions import need
 from .writers import add_litert_facts
 
-LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-BETWEEN = (
-    "PAD",
-    "TRANSPOSE",
-    "RESHAPE",
-    "MEAN",
-    "AVERAGE_POOL_2D",
-    "RELU",
-    "HARD_SWISH",
-)  # that lies between them
+LINEAR = "FULLY_CONNECTED"  # answers in float: 256 levels are few for the scores of a thousand classes
+LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", LINEAR)
+BETWEEN = ("PAD", "TRANSPOSE", "RESHAPE", "MEAN", "AVERAGE_POOL_2D", "RELU", "HARD_SWISH")  # of maps
 
 
 class TfLiteFile:
@@ -65,7 +58,7 @@ class TfLiteFile:
 def quantize_litert(
     path: Path, views: NDArray[np.uint8], facts: str, keep: Mapping[str, Weights]
 ) -> tuple[int, int]:
-    """Quantise a .tflite file; see `mbapps.deploy.quantize.quantize`.
+    """Quantise a .tflite file; see `mbapps.deploy.quantize.quantize`. Linear layers take and give floats.
 
     Returns:
         How many layers have weights and input in 8 bits, and how many there are.
@@ -80,6 +73,7 @@ def quantize_litert(
     recipe = managers.RecipeManager()
     for kind in (*LAYERS, *BETWEEN):
         recipe.add_static_config(regex=".*", operation_name=kind, activation_num_bits=8, weight_num_bits=8)
+    recipe.add_dynamic_config(regex=".*", operation_name=LINEAR, num_bits=8)
     file = TfLiteFile(path)
     for place in find_places(file.weights(), keep):
         recipe.add_quantization_config(

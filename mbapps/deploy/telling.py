@@ -45,8 +45,9 @@ def described(found: Exported) -> list[str]:
     if found.parity is None:
         return ["", "", "", "not run"]
     parity = found.parity
-    metrics = ", ".join(f"{ours:.4f} -> {theirs:.4f}" for ours, theirs in parity.metrics.values())
-    return [f"{parity.relative:.1e}", f"{parity.agreement:.2%}", metrics, "yes" if parity.passed else "NO"]
+    metrics = [f"{ours:.4f} -> {theirs:.4f}" for ours, theirs in parity.metrics.values()]
+    metric = metrics[0] if len(metrics) == 1 else "see below" if metrics else ""
+    return [f"{parity.relative:.1e}", f"{parity.agreement:.2%}", metric, "yes" if parity.passed else "NO"]
 
 
 def tell_failed(name: str, found: Exported) -> str:

@@ -67,6 +67,10 @@ def run(cfg: DictConfig) -> None:
             model = save_facts(cfg.model, bundle.facts)
     rows = [[name, f"{size_of(found.path) / 1e6:.2f}", *described(found)] for name, found in made.items()]
     print_columns("export", ["file", "MB", "error", "alike", "metric", "passed"], rows)
+    for name, found in made.items():
+        if found.parity and len(found.parity.metrics) > 1:
+            pairs = found.parity.metrics.items()
+            print(f"{name}: {', '.join(f'{key} {one:.4f} -> {two:.4f}' for key, (one, two) in pairs)}")
     numbers: dict[str, Any] = {"images": len(images), "seconds": time.perf_counter() - started}
     for name, found in made.items():
         numbers[f"{name}_megabytes"] = size_of(found.path) / 1e6
