@@ -210,13 +210,26 @@ def _exports(model: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     if not rows:
         return ""
+    notes = [_in_8_bits(name, file["int8"]) for name, file in model["exports"].items() if file.get("int8")]
     head = ("runtime", "file", "MB", "images compared", "greatest difference", "answers alike", "passed")
     return (
         "## Files for other runtimes\n\n"
         + _table(head, rows)
         + "\n\nThe greatest difference of a raw output is a share "
-        "of its range. A file that did not pass is not opened by `runtime=`."
+        "of its range. A file that did not pass is not opened by `runtime=`." + "".join(notes)
     )
+
+
+def _in_8_bits(name: str, about: Mapping[str, Any]) -> str:
+    """What quantisation did to a file."""
+    text = (
+        f"\n\n{_text(name)}: {about['int8']} of {about['layers']} layers in 8 bits, ranges from "
+        f"{about['calibration_images']} images."
+    )
+    for key, words in (("kept", "Left in float"), ("guilty", "Half of the error comes from")):
+        if names := about.get(key):
+            text += f" {words}: {', '.join(_text(layer) for layer in names)}."
+    return text
 
 
 def _share(value: Any) -> str:

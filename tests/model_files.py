@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,27 @@ HEADS: dict[str, type[Any]] = {
 }
 
 
-def network(*heads: str, seed: int = 0, names: Sequence[str] = NAMES, **settings: Any) -> Network:
+def network(
+    *heads: str,
+    seed: int = 0,
+    names: Sequence[str] = NAMES,
+    norm: str = "shared",
+    sides: Mapping[str, int] | None = None,
+    **settings: Any,
+) -> Network:
     """A network whose every norm has statistics and factors of its own, and whose detector is sure of some boxes."""
     torch.manual_seed(seed)
     body = MobileNetV1(alpha=0.25, shallow=True)
     initialise(body)
     made = Network(
         body,
-        {name: HEADS[name](body, () if name == "face_embed" else names, SIDE, **settings) for name in heads},
+        {
+            name: HEADS[name](
+                body, () if name == "face_embed" else names, (sides or {}).get(name, SIDE), **settings
+            )
+            for name in heads
+        },
+        norm,
     )
     with torch.no_grad():
         for module in made.modules():
@@ -52,8 +65,8 @@ def network(*heads: str, seed: int = 0, names: Sequence[str] = NAMES, **settings
     return made.eval()
 
 
-def save(folder: Path, *heads: str, seed: int = 0, names: Sequence[str] = NAMES, **settings: Any) -> Path:
-    made = network(*heads, seed=seed, names=names, **settings)
+def save(folder: Path, *heads: str, names: Sequence[str] = NAMES, **settings: Any) -> Path:
+    made = network(*heads, names=names, **settings)
     facts = {"detection": {"thresholds": [0.3] * len(names)}}
     described = describe(
         made, {name: facts.get(name, {}) for name in heads}, lineage={"data": [], "weights": None}

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .passes import parts
 from .runtimes import FLOAT, INT8, TORCH, check_digests, export_folder, read_export
 from .sessions import RUNTIMES
 
@@ -24,6 +25,7 @@ class Case:
     threads: None leaves them to the runtime.
     batch: images at a time.
     megabytes: of the file.
+    part: which of several files, each for some of the heads.
     took: milliseconds of each run, of all rounds.
     """
 
@@ -33,14 +35,16 @@ class Case:
     batch: int
     megabytes: float
     asked: dict[str, Any]
+    part: str = ""
     took: list[float] = field(default_factory=list)
     peak: float | None = None
 
     @property
     def name(self) -> str:
         """What results.json calls it, before what was measured."""
-        parts = [self.runtime, self.precision, f"batch{self.batch}"]
-        return "_".join(parts if self.threads is None else [*parts, f"threads{self.threads}"])
+        threads = "" if self.threads is None else f"threads{self.threads}"
+        words = [self.runtime, self.precision, self.part, f"batch{self.batch}", threads]
+        return "_".join(filter(None, words))
 
     @property
     def title(self) -> str:
@@ -81,16 +85,18 @@ def find_cases(
         FileNotFoundError: a runtime that was named has no file.
         ValueError: there is no such runtime, or a file was altered.
     """
-    sides = {head["image_size"] for head in facts["heads"].values()}
     left_out: list[str] = []
     cases: list[Case] = []
-    for runtime, precision in _files(model, runtimes, precisions):
+    several = parts(facts)
+    for runtime, precision, part in _files(model, runtimes, precisions, list(several)):
+        heads = several[part]
         asked: dict[str, Any] = {"runtime": runtime, "seconds": None}
         size, least, most = (model / "model.safetensors").stat().st_size, 1, None
         if runtime == TORCH:
-            asked |= {"model": str(model), "trust": trust, "image_size": max(sides)}
+            asked |= {"model": str(model), "trust": trust, "heads": heads}
+            asked["image_size"] = facts["heads"][heads[0]]["image_size"]
         else:
-            path = export_folder(model, runtime, precision) / RUNTIMES[runtime].file
+            path = export_folder(model, runtime, precision, part) / RUNTIMES[runtime].file
             export = read_export(path)
             check_digests(path.parent, export)
             size = sum((path.parent / name).stat().st_size for name in export["files"])
@@ -99,18 +105,19 @@ def find_cases(
             asked |= {"file": str(path), "outputs": outputs, "image_size": export["image_size"]}
         for batch in batches:
             if not least <= batch <= (most or batch):
-                left_out.append(f"{runtime} {precision} with batch={batch}: its file takes {least} at a time")
+                which = " ".join(filter(None, [runtime, precision, part]))
+                left_out.append(f"{which} with batch={batch}: its file takes {least} at a time")
                 continue
             for count in threads:
                 settings = {**asked, "threads": count, "batch": batch}
-                cases.append(Case(runtime, precision, count, batch, size / 1e6, settings))
+                cases.append(Case(runtime, precision, count, batch, size / 1e6, settings, part))
     return cases, left_out
 
 
 def _files(
-    model: Path, runtimes: Sequence[str] | None, precisions: Sequence[str] | None
-) -> Iterator[tuple[str, str]]:
-    """Runtimes and precisions that are there; of one that was named it is an error that it is not."""
+    model: Path, runtimes: Sequence[str] | None, precisions: Sequence[str] | None, several: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
+    """Runtimes, precisions and parts that are there; of one that was named it is an error that it is not."""
     runnable = [name for name, runtime in RUNTIMES.items() if runtime.session is not None]
     if unknown := [name for name in runtimes or () if name not in (TORCH, *runnable)]:
         raise ValueError(f"runtime must be of {', '.join((TORCH, *runnable))}, got {', '.join(unknown)}")
@@ -118,19 +125,20 @@ def _files(
         raise ValueError(f"precision must be {FLOAT} or {INT8}, got {', '.join(unknown)}")
     for runtime in runtimes or (TORCH, *runnable):
         found = [
-            precision
+            (runtime, precision, part)
             for precision in precisions or (FLOAT, INT8)
+            for part in several
             if (runtime == TORCH and precision == FLOAT)
             or (
                 runtime != TORCH
-                and (export_folder(model, runtime, precision) / RUNTIMES[runtime].file).exists()
+                and (export_folder(model, runtime, precision, part) / RUNTIMES[runtime].file).exists()
             )
         ]
         if runtimes and not found:
             raise FileNotFoundError(
                 f"{model} has no file for runtime={runtime}: mbapps export model={model} runtime={runtime} writes one"
             )
-        yield from ((runtime, precision) for precision in found)
+        yield from found
 
 
 def measure(case: Case, seconds: float) -> None:

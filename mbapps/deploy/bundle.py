@@ -26,7 +26,7 @@ from mbapps.predictions import Prediction, class_thresholds
 from mbapps.together import Together
 
 from .face_pass import FacePass, finding_head, heads_of_faces
-from .passes import passes, view_of
+from .passes import parts, passes, view_of
 
 # The only classes that a model folder can name without the user's trust, and where they are.
 HEAD_CLASSES = {
@@ -95,8 +95,22 @@ class Bundle:
         if runtime != "torch" or runtime_file:
             from .runtimes import RuntimeNetwork, open_runtime
 
-            file = open_runtime(folder, runtime, fingerprint(folder), file=runtime_file, precision=precision)
-            network = RuntimeNetwork(network, file)
+            origin = fingerprint(folder)
+            if runtime_file:
+                files = [open_runtime(folder, runtime, origin, file=runtime_file)]
+                heads = files[0].heads if heads is None else heads
+                if missing := [name for name in heads if name not in files[0].heads]:
+                    raise ValueError(
+                        f"runtime_file={runtime_file} holds {', '.join(files[0].heads)} and not {', '.join(missing)}: "
+                        "name what to answer by task= or heads="
+                    )
+            else:
+                files = [
+                    open_runtime(folder, runtime, origin, precision=precision, part=part)
+                    for part, names in parts(facts).items()
+                    if heads is None or not set(names).isdisjoint(heads)
+                ]
+            network = RuntimeNetwork(network, files)
         return cls(network.eval(), facts, device, runtime).only(built if heads is None else heads)
 
     def only(self, heads: Iterable[str]) -> Bundle:

@@ -20,18 +20,18 @@ from mbapps.files import replacing, write_text
 from mbapps.images import UInt8Image
 from mbapps.models.network import Network
 
-from .bundle import Bundle, fingerprint, head_views
+from .bundle import Bundle, fingerprint
+from .eight_bits import Prepared, file_views
 from .graph import INPUT, Graph, fold_norms
 from .nms import suppression_of
 from .parity import Parity, compare, first_divergence
 from .passes import view_of
 from .quantize import LEAST_SHARE, QUANTIZERS, quantize
-from .runtimes import FACTS, FLOAT, FORMAT, INT8, RuntimeFile, RuntimeNetwork, digest, export_folder
+from .runtimes import FACTS, FAILED, FLOAT, FORMAT, INT8, RuntimeFile, RuntimeNetwork, digest, export_folder
 from .sessions import RUNTIMES, Session
 from .writers import ANY_BATCH, write
 
 PARITY = "parity.json"  # beside each exported file
-FAILED = "failed_parity"  # in the names of what did not pass
 BATCH = 8  # images that are compared at a time
 LAYER_IMAGES = 4  # that the layers are compared on, where something differs
 
@@ -64,8 +64,9 @@ def export(
     batch: int | None = None,
     nms: bool = False,
     tolerance: float = 1e-3,
-    metric: Metric | None = None,
-    calibration: Sequence[UInt8Image] | None = None,
+    metrics: Sequence[Metric] = (),
+    int8: Prepared | None = None,
+    part: str = "",
 ) -> Exported:
     """Write a model folder's file for a runtime to `<model>/exports/<runtime>/`, with export.json and parity.json.
 
@@ -73,14 +74,15 @@ def export(
 
     Args:
         model: the model folder.
-        bundle: opened from it, with runtime="torch".
+        bundle: opened from it, with runtime="torch", and the heads that go into the file.
         runtime: one of RUNTIMES.
         images: [H, W, 3] of any sizes, to compare on.
         batch: the only size of batches that the file takes; None: any where the runtime can, else one image.
         nms: suppress a detector's boxes in the file, so that what is left over has a score of 0.
         tolerance: greatest error of an output, as a share of its range.
-        metric: the task's number, to be measured of the original and of the file.
-        calibration: images [H, W, 3] to write a file in 8 bits with; None writes one in full precision.
+        metrics: tasks' numbers, to be measured of the original and of the file.
+        int8: the network made ready to be written in 8 bits; None writes it in full precision.
+        part: what tells the file from the folder's others, as `parts` names it.
 
     Raises:
         ValueError: there is no such runtime, or it has no operator for something in the network.
@@ -88,13 +90,13 @@ def export(
     """
     if runtime not in RUNTIMES:
         raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
-    precision = FLOAT if calibration is None else INT8
+    precision = FLOAT if int8 is None else INT8
     if precision == INT8 and runtime not in QUANTIZERS:
         raise ValueError(
             f"precision=int8 is for runtime={' and runtime='.join(QUANTIZERS)}, not runtime={runtime}"
         )
-    kind, places = RUNTIMES[runtime], export_folder(model, runtime, precision)
-    folded = fold_norms(bundle.network)
+    kind, places = RUNTIMES[runtime], export_folder(model, runtime, precision, part)
+    folded = int8.network if int8 else fold_norms(bundle.network)
     graph = Graph(folded).eval()
     facts = {
         **describe(bundle, graph, runtime, fingerprint(model), batch),
@@ -108,27 +110,33 @@ def export(
         folder.mkdir()
         path = folder / kind.file
         write(runtime, graph, path, json.dumps(facts, ensure_ascii=False), batch, suppression)
-        if calibration is not None:
-            facts["int8"] = _quantize(bundle, runtime, path, calibration, facts)
+        if int8:
+            facts["int8"] = _quantize(runtime, path, int8, facts)
         describe_files(folder, facts, path.name)
         if kind.session is None:
             return Exported(_place(folder, places) / path.name, None)
-        parity = Parity(runtime, tolerance) if calibration is None else int8_parity(runtime)
-        other = RuntimeNetwork(bundle.network, RuntimeFile(path, facts["fingerprint"])).eval()
+        parity = int8_parity(runtime) if int8 else Parity(runtime, tolerance)
+        other = RuntimeNetwork(bundle.network, [RuntimeFile(path, facts["fingerprint"])]).eval()
         batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
         compare(bundle, other, batches, parity, suppressed=nms)
-        if metric:
-            parity.metric = metric.name
-            parity.original_metric, parity.file_metric = metric.measure(bundle.network), metric.measure(other)
+        for metric in metrics:
+            parity.metrics[metric.name] = metric.measure(bundle.network), metric.measure(other)
         if not parity.passed:
-            if calibration is None:
+            if not int8:
                 parity.layer = find_layer(bundle, folded, runtime, images, batch, tolerance)
             places, path = places.with_name(f"{places.name}_{FAILED}"), rename(folder, path)
             describe_files(folder, facts, path.name)
-        write_text(folder / PARITY, json.dumps(parity.to_json(), indent=1, allow_nan=False) + "\n")
+        write_text(
+            folder / PARITY,
+            json.dumps({**parity.to_json(), **_layers(int8)}, indent=1, allow_nan=False) + "\n",
+        )
         if parity.passed:
             shutil.rmtree(places.with_name(f"{places.name}_{FAILED}"), ignore_errors=True)  # an earlier try
         return Exported(_place(folder, places) / path.name, parity)
+
+
+def _layers(int8: Prepared | None) -> dict[str, Any]:
+    return {"layers": [layer.to_json() for layer in int8.layers]} if int8 and int8.layers else {}
 
 
 def int8_parity(runtime: str) -> Parity:
@@ -136,19 +144,16 @@ def int8_parity(runtime: str) -> Parity:
     return Parity(runtime, math.inf, near=0.05, least_agreement=0.8, metric_tolerance=0.01)
 
 
-def _quantize(
-    bundle: Bundle, runtime: str, path: Path, images: Sequence[UInt8Image], facts: Mapping[str, Any]
-) -> dict[str, int]:
-    """Make a file one in 8 bits, checked to be; give how many of its layers are."""
-    head = next(iter(bundle.facts["heads"].values()))
-    views = head_views(head, images).permute(0, 2, 3, 1).numpy()
-    share = quantize(runtime, path, views, json.dumps(facts, ensure_ascii=False))
-    if share.int8 < LEAST_SHARE * share.layers:
+def _quantize(runtime: str, path: Path, int8: Prepared, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a file one in 8 bits, checked to be; tell how many of its layers are."""
+    share = quantize(runtime, path, int8.views, json.dumps(facts, ensure_ascii=False), int8.keep)
+    kept = 2 * len(int8.keep)  # ONNX Runtime leaves the layer before such a one in float too
+    if share.int8 < LEAST_SHARE * (share.layers - kept):
         raise ValueError(
             f"runtime={runtime} precision=int8: only {share.int8} of {share.layers} layers are in 8 bits, fewer than "
-            f"{LEAST_SHARE:.0%}; the file is not kept"
+            f"{LEAST_SHARE:.0%} of those that should; the file is not kept"
         )
-    return {**share._asdict(), "calibration_images": len(images)}
+    return {**share._asdict(), **int8.facts()}
 
 
 def _place(folder: Path, target: Path) -> Path:
@@ -171,10 +176,11 @@ def describe(bundle: Bundle, graph: Graph, runtime: str, origin: str, batch: int
     side, shown = graph.image_size, most or "batch"
     heads = {
         name: {
-            "class_names": head["class_names"], "thresholds": head.get("thresholds"),
+            "class": head["class"], "class_names": head["class_names"], "thresholds": head.get("thresholds"),
             "view": view_of(head)[1], "settings": head["settings"],
         }
         for name, head in bundle.facts["heads"].items()
+        if name in bundle.network.heads
     }  # fmt: skip
     return {
         "format": FORMAT, "runtime": runtime, "fingerprint": origin,
@@ -220,8 +226,7 @@ def find_layer(
     tolerance: float,
 ) -> str | None:
     """Name the first layer that differs from the original; see `first_divergence`."""
-    facts = next(iter(bundle.facts["heads"].values()))
-    views = head_views(facts, images[:LAYER_IMAGES]).permute(0, 2, 3, 1).numpy()
+    views = file_views(bundle, images[:LAYER_IMAGES])
     views = views[:1] if batch is None and runtime not in ANY_BATCH else views
     views = np.resize(views, (batch or len(views), *views.shape[1:]))
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from mbapps.models.blocks import ConvNorm, Normalize
+from mbapps.models.head_norms import HeadNorms, use_norms
 from mbapps.models.network import Network
 
 INPUT = "images"  # the name of the one input
@@ -116,11 +117,24 @@ def tapped_layers(network: Network) -> list[tuple[str, nn.Module]]:
 
 @torch.no_grad()
 def fold_norms(network: Network) -> Network:
-    """Copy a network in evaluation mode with each batch norm worked into the layer before it: the same answers."""
+    """Copy a network in evaluation mode with each batch norm worked into the layer before it: the same answers.
+
+    Raises:
+        ValueError: several heads have norms of their own: one set of weights can't hold them all.
+    """
     folded = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # some converters read no other
+    if folded.norm == "per_task":
+        if len(folded.heads) != 1:
+            raise ValueError(
+                f"heads with norms of their own go into files of their own, not {', '.join(folded.heads)} into one"
+            )
+        use_norms(folded.body, next(iter(folded.heads)))
+        folded.norm = "shared"
     for module in folded.modules():
         if isinstance(module, ConvNorm):
-            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
+            held: Any = module.norm
+            norm: Any = held.norms[held.active] if isinstance(held, HeadNorms) else held
+            module.conv = fuse_conv_bn_eval(module.conv, norm)
             module.norm = nn.Identity()  # type: ignore[assignment]
         elif isinstance(module, nn.Sequential):
             for first, second in _pairs(module):

@@ -56,11 +56,11 @@ class Parity:
 
     tolerance: greatest error of an output, as a share of its range.
     outputs: by the file's name of the output.
-    alike, told: items of the answers, and how many of them both tell.
+    alike, told: by head, items of the answers that both tell, and how many there are.
     layer: the first that differs by more than the tolerance, where something does.
-    metric: the task's number that was measured on labelled images, if any; then of the original and of the file.
+    metrics: tasks' numbers that were measured on labelled images, of the original and of the file.
     near: numbers of two answers may differ by twice this share of their size; None takes the tolerance.
-    least_agreement: share of what is told that must be alike.
+    least_agreement: share of what is told by a head that must be alike.
     metric_tolerance: greatest difference of the task's number.
     """
 
@@ -68,12 +68,10 @@ class Parity:
     tolerance: float
     images: int = 0
     outputs: dict[str, Difference] = field(default_factory=dict)
-    alike: int = 0
-    told: int = 0
+    alike: dict[str, int] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
     layer: str | None = None
-    metric: str | None = None
-    original_metric: float = math.nan
-    file_metric: float = math.nan
+    metrics: dict[str, tuple[float, float]] = field(default_factory=dict)
     near: float | None = None
     least_agreement: float = LEAST_AGREEMENT
     metric_tolerance: float = METRIC_TOLERANCE
@@ -85,14 +83,16 @@ class Parity:
 
     @property
     def agreement(self) -> float:
-        """Share of what is told that both tell; 1 where neither tells anything."""
-        return self.alike / self.told if self.told else 1.0
+        """Share of what is told that both tell, of the head that agrees least; 1 where neither tells anything."""
+        return min((self.alike[name] / told for name, told in self.told.items() if told), default=1.0)
 
     @property
     def passed(self) -> bool:
         """Whether the file may be used in the original's place."""
-        apart = abs(self.original_metric - self.file_metric)
-        measured = self.metric is None or apart <= self.metric_tolerance * max(1.0, abs(self.original_metric))
+        measured = all(
+            abs(ours - theirs) <= self.metric_tolerance * max(1.0, abs(ours))
+            for ours, theirs in self.metrics.values()
+        )
         return self.relative <= self.tolerance and self.agreement >= self.least_agreement and measured
 
     def to_json(self) -> dict[str, Any]:
@@ -104,15 +104,14 @@ class Parity:
             }
             for name, found in self.outputs.items()
         }
-        metric = {} if self.metric is None else {
-            "metric": self.metric, "original_metric": self.original_metric, "file_metric": self.file_metric,
-        }  # fmt: skip
+        metrics = {name: {"original": ours, "file": theirs} for name, (ours, theirs) in self.metrics.items()}
         return {
             "runtime": self.runtime, "passed": self.passed, "images": self.images,
             "tolerance": self.tolerance if math.isfinite(self.tolerance) else None,
             "least_agreement": self.least_agreement,
             "relative_error": self.relative if math.isfinite(self.relative) else None,
-            "agreement": self.agreement, "first_layer": self.layer, **metric, "outputs": outputs,
+            "agreement": self.agreement, "first_layer": self.layer, "metrics": metrics, "outputs": outputs,
+            "heads": {name: {"alike": self.alike[name], "told": told} for name, told in self.told.items()},
         }  # fmt: skip
 
 
@@ -141,7 +140,7 @@ def compare(
         for name in bundle.network.heads:
             head, facts = bundle.network.head(name), bundle.facts["heads"][name]
             views = head_views(facts, images)
-            ours, theirs = bundle.network(views)[name], other(views)[name]
+            ours, theirs = bundle.network(views, [name])[name], other(views, [name])[name]
             other_outputs = finish(head, theirs)
             for output, value in finish(head, ours).items():
                 found = parity.outputs.setdefault(f"{name}_{output}", Difference())
@@ -152,8 +151,8 @@ def compare(
             pairs = zip(head.decode(ours, sizes), head.decode(theirs, sizes), strict=True)
             for answers in pairs:
                 one, two = (told(answer, facts.get("thresholds")) for answer in answers)
-                parity.alike += 2 * count_alike(one, two, near)
-                parity.told += len(one) + len(two)
+                parity.alike[name] = parity.alike.get(name, 0) + 2 * count_alike(one, two, near)
+                parity.told[name] = parity.told.get(name, 0) + len(one) + len(two)
     return parity
 
 

@@ -1,4 +1,4 @@
-"""How often an image runs through the body of a model with several heads: once for all that see the same of it."""
+"""How often an image runs through the body of a model with several heads, and in how many files it is exported."""
 
 from __future__ import annotations
 
@@ -30,3 +30,22 @@ def passes(facts: Mapping[str, Any], names: Sequence[str], *, whole: bool = Fals
         size, share = view_of(facts["heads"][name])
         groups.setdefault((size, 1.0 if whole else share), []).append(name)
     return list(groups.values())
+
+
+def parts(facts: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Heads by the exported file that holds them: one for all of an image size, since a file has one input.
+
+    Args:
+        facts: of a model; with "norm" of "per_task" each head has a file of its own.
+
+    Returns:
+        By what tells a file from the others; "" where there is only one.
+
+    >>> parts({"heads": {"a": {"image_size": 224}, "b": {"image_size": 224}, "c": {"image_size": 300}}})
+    {'224px': ['a', 'b'], '300px': ['c']}
+    """
+    groups: dict[str, list[str]] = {}
+    for name, head in facts["heads"].items():
+        own = facts.get("norm", "shared") == "per_task"
+        groups.setdefault(name if own else f"{head['image_size']}px", []).append(name)
+    return groups if len(groups) > 1 else {"": list(facts["heads"])}

@@ -1,10 +1,10 @@
-"""Exported files in 8 bits: post-training quantisation with images of the user's own, by NNCF."""
+"""Exported files in 8 bits: post-training quantisation with images of the user's own, by NNCF or LiteRT's quantiser."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,28 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .graph import INPUT
+from .layer_names import Weights, find_places
+from .quantize_litert import quantize_litert
 from .runtimes import INT8
 from .sessions import need, quiet
 from .writers import METADATA, explaining
 
+BY_NNCF = ("openvino", "onnx")
 LEAST_SHARE = 0.7  # of the layers with weights that must be in 8 bits
-ORT_INT8 = (
-    "QLinearConv",
-    "QGemm",
-    "QLinearMatMul",
-    "ConvInteger",
-    "MatMulInteger",
-)  # as ONNX Runtime joins them
+ORT_INT8 = ("QLinearConv", "QGemm", "QLinearMatMul", "ConvInteger", "MatMulInteger")  # as it joins them
 ORT_FLOAT = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "NhwcFusedConv")
-ARITHMETIC = [
-    "Add",
-    "Multiply",
-    "Subtract",
-    "Divide",
-    "Mul",
-    "Sub",
-    "Div",
-]  # without weights: that of decoding
+ARITHMETIC = ["Add", "Multiply", "Subtract", "Divide", "Mul", "Sub", "Div"]  # without weights: of decoding
 
 
 class Share(NamedTuple):
@@ -53,7 +42,9 @@ def import_nncf() -> list[Any]:
     return need(INT8, "nncf", "nncf.quantization.advanced_parameters", key="precision")
 
 
-def quantize(runtime: str, path: Path, views: NDArray[np.uint8], facts: str) -> Share:
+def quantize(
+    runtime: str, path: Path, views: NDArray[np.uint8], facts: str, keep: Mapping[str, Weights] | None = None
+) -> Share:
     """Replace a float file by one in 8 bits: weights per channel, activations by the ranges seen.
 
     Arithmetic without weights, such as the decoding of boxes, stays in float.
@@ -63,29 +54,32 @@ def quantize(runtime: str, path: Path, views: NDArray[np.uint8], facts: str) -> 
         path: of the file.
         views: [N, S, S, 3] to calibrate on.
         facts: JSON that goes into the file.
+        keep: weights of layers that stay in float, by name.
 
     Returns:
         How many layers are in 8 bits now.
 
     Raises:
-        ImportError: NNCF is not installed.
-        ValueError: the runtime is another one.
+        ImportError: what quantises is not installed.
+        ValueError: the runtime is another one, or the file lacks a layer that is to stay in float.
     """
     if runtime not in QUANTIZERS:
         raise ValueError(
             f"precision=int8 is for runtime={' and runtime='.join(QUANTIZERS)}, not runtime={runtime}"
         )
-    with quiet(), explaining(runtime):
-        return QUANTIZERS[runtime](path, views, facts)
+    with quiet(), explaining(f"runtime={runtime} precision={INT8}"):
+        return Share(*QUANTIZERS[runtime](path, views, facts, keep or {}))
 
 
-def quantize_openvino(path: Path, views: NDArray[np.uint8], facts: str) -> Share:
+def quantize_openvino(
+    path: Path, views: NDArray[np.uint8], facts: str, keep: Mapping[str, Weights]
+) -> tuple[int, int]:
     """Quantise a .xml file; a layer counts as one in 8 bits if OpenVINO runs it so on this CPU."""
     (openvino,) = need("openvino", "openvino")
     core = openvino.Core()
-    model = _quantized(
-        core.read_model(path), [views[row : row + 1] for row in range(len(views))], for_onnx=False
-    )
+    model = core.read_model(path)
+    items = [views[row : row + 1] for row in range(len(views))]
+    model = _quantized(model, items, find_places(_openvino_weights(model), keep), for_onnx=False)
     model.set_rt_info(facts, [METADATA])
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # the float file is still mapped
         openvino.save_model(model, Path(folder) / path.name, compress_to_fp16=False)
@@ -95,18 +89,36 @@ def quantize_openvino(path: Path, views: NDArray[np.uint8], facts: str) -> Share
     run = [operation.get_rt_info() for operation in compiled.get_runtime_model().get_ordered_ops()]
     kinds = [(_text(facts, "layerType"), _text(facts, "runtimePrecision")) for facts in run]
     layers = [precision for kind, precision in kinds if kind in ("Convolution", "FullyConnected", "MatMul")]
-    return Share(sum(precision in ("u8", "i8") for precision in layers), len(layers))
+    return sum(precision in ("u8", "i8") for precision in layers), len(layers)
+
+
+def _openvino_weights(model: Any) -> Iterator[tuple[str, Weights]]:
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() in ("Convolution", "GroupConvolution", "MatMul"):
+            source = operation.input_value(1).get_node()
+            if source.get_type_name() == "Constant":
+                yield operation.get_friendly_name(), source.data
 
 
 def _text(facts: Any, key: str) -> str:
     return str(facts[key].astype(str)) if key in facts else ""
 
 
-def quantize_onnx(path: Path, views: NDArray[np.uint8], facts: str) -> Share:
+def quantize_onnx(
+    path: Path, views: NDArray[np.uint8], facts: str, keep: Mapping[str, Weights]
+) -> tuple[int, int]:
     """Quantise a .onnx file; a layer counts as one in 8 bits if ONNX Runtime runs it so on this CPU."""
     onnx, ort = need("onnx", "onnx", "onnxruntime")
     items = [{INPUT: views[row : row + 1]} for row in range(len(views))]
-    model = _quantized(onnx.load(path), items, for_onnx=True)
+    model = onnx.load(path)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    there = (
+        (node.name, onnx.numpy_helper.to_array(tensors[node.input[1]]))
+        for node in layers
+        if node.input[1] in tensors
+    )
+    model = _quantized(model, items, find_places(there, keep), for_onnx=True)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {METADATA: facts})
     onnx.save(model, path)
@@ -117,23 +129,22 @@ def quantize_onnx(path: Path, views: NDArray[np.uint8], facts: str) -> Share:
         ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         kinds = [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
     low = sum(kind in ORT_INT8 for kind in kinds)
-    return Share(low, low + sum(kind in ORT_FLOAT for kind in kinds))
+    return low, low + sum(kind in ORT_FLOAT for kind in kinds)
 
 
-def _quantized(model: Any, items: list[Any], *, for_onnx: bool) -> Any:
+def _quantized(model: Any, items: list[Any], keep: list[str], *, for_onnx: bool) -> Any:
     nncf, parameters = import_nncf()
     advanced = nncf.AdvancedQuantizationParameters()
     if for_onnx:  # where each channel has its own range, ONNX Runtime runs a depthwise layer in float
         advanced.activations_quantization_params = parameters.QuantizationParameters(per_channel=False)
     return nncf.quantize(
         model, nncf.Dataset(items), preset=nncf.QuantizationPreset.MIXED, subset_size=len(items),
-        ignored_scope=nncf.IgnoredScope(types=ARITHMETIC, validate=False), advanced_parameters=advanced,
-        # layer by layer is worth a point of top-1 in a network of alpha 0.25; NNCF fails at it in ONNX
-        fast_bias_correction=for_onnx,
+        ignored_scope=nncf.IgnoredScope(names=keep, types=ARITHMETIC, validate=False), advanced_parameters=advanced,
     )  # fmt: skip
 
 
-QUANTIZERS: dict[str, Callable[[Path, NDArray[np.uint8], str], Share]] = {
+QUANTIZERS: dict[str, Callable[..., tuple[int, int]]] = {
     "openvino": quantize_openvino,
     "onnx": quantize_onnx,
+    "litert": quantize_litert,
 }

@@ -21,6 +21,7 @@ from .sessions import RUNTIMES, Session
 TORCH = "torch"  # the runtime that needs no exported file
 EXPORTS = "exports"  # folder of a model folder: a folder per runtime
 FACTS = "export.json"  # beside each exported file
+FAILED = "failed_parity"  # in the names of what did not pass
 FLOAT, INT8 = "float32", "int8"  # precisions
 FORMAT = 1  # of export.json
 
@@ -56,6 +57,11 @@ class RuntimeFile:
         names = [output["name"] for output in self.facts["outputs"]]
         self.session: Session = runtime.session(path, names, threads)
 
+    @property
+    def heads(self) -> list[str]:
+        """Names of those that it gives outputs of."""
+        return list(dict.fromkeys(output["head"] for output in self.facts["outputs"]))
+
     def run(self, images: UInt8Image) -> dict[str, dict[str, NDArray[Any]]]:
         """uint8 RGB images [B, S, S, 3] -> {head: {output: array}}.
 
@@ -80,33 +86,42 @@ class RuntimeFile:
 
 
 class RuntimeNetwork(Network):
-    """A network whose heads' outputs come from an exported file; the heads decode them as ever.
+    """A network whose heads' outputs come from exported files; the heads decode them as ever.
 
-    Images run in parts as large as the file takes; where it takes no fewer, the last part is filled up.
+    Images run in parts as large as a file takes; where it takes no fewer, the last part is filled up.
 
     Args:
         network: of the same model folder.
-        file: exported from it.
+        files: exported from it; each head is in one of them.
     """
 
-    def __init__(self, network: Network, file: RuntimeFile):
+    def __init__(self, network: Network, files: Sequence[RuntimeFile]):
         super().__init__(network.body, dict(network.heads.items()))
-        self.file = file
+        self.norm = network.norm
+        self.files = files
 
     def only(self, names: Sequence[str]) -> RuntimeNetwork:
-        """Give the same file, asked for some of its heads."""
-        return RuntimeNetwork(super().only(names), self.file)
+        """Give the same files, asked for some of their heads."""
+        return RuntimeNetwork(super().only(names), self.files)
 
     def forward(self, images: Tensor, names: Sequence[str] | None = None) -> dict[str, dict[str, Tensor]]:
+        wanted = list(self.heads) if names is None else names
+        found: dict[str, dict[str, Tensor]] = {}
+        for file in self.files:
+            if not set(wanted).isdisjoint(file.heads):
+                found |= self._run(file, images)
+        return {head: found[head] for head in wanted}
+
+    def _run(self, file: RuntimeFile, images: Tensor) -> dict[str, dict[str, Tensor]]:
         pixels = images.permute(0, 2, 3, 1).cpu().numpy()
-        least, most = self.file.facts["batch"]
+        least, most = file.facts["batch"]
         parts = []
         for start in range(0, len(pixels), most or len(pixels)):
             part = pixels[start : start + (most or len(pixels))]
             filled = np.resize(part, (least, *part.shape[1:])) if len(part) < least else part
             parts.append({
                 head: {name: array[: len(part)] for name, array in outputs.items()}
-                for head, outputs in self.file.run(filled).items()
+                for head, outputs in file.run(filled).items()
             })  # fmt: skip
         return {
             head: {
@@ -114,21 +129,21 @@ class RuntimeNetwork(Network):
                 for name in outputs
             }
             for head, outputs in parts[0].items()
-            if head in (self.heads if names is None else names)
         }
 
     def answer(self, images: Tensor, name: str, *, flip: bool = False) -> dict[str, Tensor]:
         if flip and hasattr(self.head(name), "finish"):
             raise ValueError(
-                f"the {name} head can't take the mean with mirror images from {self.file.path}, which gives finished "
-                "answers: use runtime=torch, or task.test_flip=false"
+                f"the {name} head can't take the mean with mirror images from {self.files[0].path}, which gives "
+                "finished answers: use runtime=torch, or task.test_flip=false"
             )
         return super().answer(images, name, flip=flip)
 
 
-def export_folder(model: str | Path, runtime: str, precision: str = FLOAT) -> Path:
-    """Where the file of a model folder for a runtime lies."""
-    return Path(model) / EXPORTS / (runtime if precision == FLOAT else f"{runtime}_{precision}")
+def export_folder(model: str | Path, runtime: str, precision: str = FLOAT, part: str = "") -> Path:
+    """Where the file of a model folder for a runtime lies; `part` tells which, where there are several."""
+    words = [runtime, "" if precision == FLOAT else precision, part]
+    return Path(model) / EXPORTS / "_".join(filter(None, words))
 
 
 def open_runtime(
@@ -138,8 +153,9 @@ def open_runtime(
     *,
     file: str | Path | None = None,
     precision: str = FLOAT,
+    part: str = "",
 ) -> RuntimeFile:
-    """Open a model folder's file for a runtime, or `file`.
+    """Open a model folder's file for a runtime, that of a part of its heads, or `file`.
 
     Raises:
         FileNotFoundError: the model was not exported to that runtime.
@@ -149,11 +165,17 @@ def open_runtime(
     if runtime not in (TORCH, *RUNTIMES):
         raise ValueError(f"runtime must be one of {', '.join((TORCH, *RUNTIMES))}, got {runtime!r}")
     check_precision(precision)
-    path = Path(file) if file else export_folder(model, runtime, precision) / RUNTIMES[runtime].file
+    path = Path(file) if file else export_folder(model, runtime, precision, part) / RUNTIMES[runtime].file
     if not path.exists():
         named = f"runtime_file={file}" if file else f"{path}"
         asked = f"runtime={runtime}" + ("" if precision == FLOAT else f" precision={precision}")
-        raise FileNotFoundError(f"no file at {named}: mbapps export model={model} {asked} writes one")
+        failed = Path(f"{path.parent}_{FAILED}")
+        tried = (
+            f"; the last one did not give the model's answers and is kept in {failed}"
+            if failed.exists()
+            else ""
+        )
+        raise FileNotFoundError(f"no file at {named}: mbapps export model={model} {asked} writes one{tried}")
     own = read_export(path)["runtime"]
     if own != runtime:
         raise ValueError(f"runtime_file={path} is for runtime={own}, not runtime={runtime}")

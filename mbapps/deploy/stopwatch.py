@@ -30,7 +30,7 @@ def opened(asked: Mapping[str, Any]) -> Callable[[UInt8Image], object]:
 
     if asked["threads"]:
         torch.set_num_threads(asked["threads"])
-    network = Bundle.open(asked["model"], trust=asked["trust"]).network
+    network = Bundle.open(asked["model"], trust=asked["trust"], heads=asked["heads"]).network
 
     def run(images: UInt8Image) -> object:
         with torch.inference_mode():
@@ -43,7 +43,7 @@ def measure(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Time a network on noise.
 
     Args:
-        asked: runtime, file and outputs (of torch model and trust), threads (None: as the runtime likes), batch,
+        asked: runtime, file and outputs (of torch model, trust and heads), threads (None: as the runtime likes), batch,
             image_size in px, and seconds that the runs take together.
 
     Returns:

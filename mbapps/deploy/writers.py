@@ -65,6 +65,11 @@ def write_litert(graph: Graph, path: Path, facts: str, batch: int | None) -> Non
     """Write a .tflite file; its facts are a file in a zip archive behind it, as TensorFlow Lite keeps them."""
     (litert_torch,) = need("litert", "litert_torch")
     litert_torch.convert(graph, sample_kwargs={INPUT: graph.example(batch or 1)}).export(str(path))
+    add_litert_facts(path, facts)
+
+
+def add_litert_facts(path: Path, facts: str) -> None:
+    """Put facts behind a .tflite file that has none."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(f"{METADATA}.json", facts)
 
@@ -162,12 +167,12 @@ def write(
             "decoding, as runtime= does"
         )
     options = {"nms": nms} if nms else {}
-    with quiet(), explaining(runtime), torch.no_grad():
+    with quiet(), explaining(f"runtime={runtime}"), torch.no_grad():
         WRITERS[runtime](graph, path, facts, batch, **options)
 
 
 @contextmanager
-def explaining(runtime: str) -> Iterator[None]:
+def explaining(asked: str) -> Iterator[None]:
     """Turn what a converter says of an operator that it lacks into one message.
 
     Raises:
@@ -175,9 +180,11 @@ def explaining(runtime: str) -> Iterator[None]:
     """
     try:
         yield
+    except ImportError:  # says what is missing
+        raise
     except Exception as error:  # converters raise plain ones too, and no two alike
         raise ValueError(
-            f"runtime={runtime} can't hold this model: {_reason(error)}; export it to another runtime"
+            f"{asked} can't hold this model: {_reason(error)}; export it to another runtime"
         ) from error
 
 

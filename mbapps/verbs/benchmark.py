@@ -1,4 +1,4 @@
-"""`mbapps benchmark`: latency, size and memory of a model folder in each runtime, on this machine."""
+"""`mbapps benchmark`: latency, size and memory of a model folder in each runtime, on this machine, or what fits."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ def run(cfg: DictConfig) -> None:
     from rich.progress import track
 
     from mbapps import app
+    from mbapps.budget_verb import LIMITS, asked_for, run_budget
     from mbapps.deploy.benchmark import find_cases, measure
     from mbapps.models.folder import read_facts
     from mbapps.report import print_columns, print_table, run_context, write_report, write_results
     from mbapps.sections import Plot, Rows
 
     check(cfg)
+    if any(cfg.budget[name] is not None for name in LIMITS):
+        asked = asked_for(cfg)
+        run_budget(cfg, asked, app.run_folder(cfg))
+        return
     folder, model = app.run_folder(cfg), Path(cfg.model)
     cases, left_out = find_cases(
         model, read_facts(model), runtimes=several(cfg.runtime), precisions=several(cfg.precision),
@@ -67,6 +72,17 @@ def check(cfg: DictConfig) -> None:
     Raises:
         ValueError: a setting is out of its range.
     """
+    from mbapps.budget_verb import LIMITS
+
+    limits = [f"budget.{name}=" for name in LIMITS if cfg.budget[name] is not None]
+    if cfg.model is None and not limits:
+        raise ValueError(
+            "benchmark measures a model folder, model=, or what fits a budget: budget.ms=, budget.macs= or budget.mb="
+        )
+    if cfg.model is not None and limits:
+        raise ValueError(
+            f"{' and '.join(limits)} is for networks that are yet to be trained: leave model= out"
+        )
     for key in ("threads", "batch"):
         wanted = several(cfg[key])
         if wanted is None and key == "threads":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,12 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from mbapps.deploy.bundle import Bundle
+    from mbapps.deploy.eight_bits import Prepared
     from mbapps.deploy.export import Exported, Metric
     from mbapps.images import UInt8Image
     from mbapps.models.network import Network
+
+SHOWN = 12  # layers in the printed table
 
 
 def run(cfg: DictConfig) -> None:
@@ -24,52 +28,84 @@ def run(cfg: DictConfig) -> None:
     A file that differs from the original is kept under a name that says so, and the command fails.
     """
     from mbapps import app
-    from mbapps.deploy.bundle import save_facts
+    from mbapps.deploy.bundle import Bundle, save_facts
     from mbapps.deploy.export import export
+    from mbapps.deploy.passes import parts
     from mbapps.deploy.runtimes import INT8, export_folder
+    from mbapps.deploy.telling import described, size_of, summary, tell_failed
     from mbapps.report import print_columns, print_table, run_context, write_results
 
     started = time.perf_counter()
     runtimes = check(cfg)
     folder = app.run_folder(cfg)
-    bundle = app.open_bundle(cfg, runtime="torch")
-    task = next(iter(bundle.facts["heads"]))
-    images, source = images_of(cfg, task, "source", cfg.images)
-    calibration = None
+    bundle, views = Bundle.open(cfg.model, trust=cfg.trust), app.heads(cfg)
+    images, source = images_of(cfg, views, "source", cfg.images)
+    calibration: list[UInt8Image] = []
     if cfg.precision == INT8:
         key = "source" if cfg.calibration is None else "calibration"
-        calibration, _ = images_of(cfg, task, key, cfg.calibration_images)
-    metric = metric_of(cfg, folder, bundle)
+        calibration, _ = images_of(cfg, views, key, cfg.calibration_images)
     made: dict[str, Exported] = {}
-    for runtime in runtimes:
-        made[runtime] = export(
-            Path(cfg.model), bundle, runtime, images,
-            batch=cfg.batch, nms=cfg.nms, tolerance=float(cfg.tolerance), metric=metric,
-            calibration=calibration,
-        )  # fmt: skip
-        name = export_folder(cfg.model, runtime, cfg.precision).name
-        bundle.facts.setdefault("exports", {})[name] = summary(made[runtime], Path(cfg.model))
-        model = save_facts(cfg.model, bundle.facts)
-    rows = [
-        [runtime, f"{size_of(found.path) / 1e6:.2f}", *described(found)] for runtime, found in made.items()
-    ]
-    titles = ["runtime", "MB", "error", "alike", metric.name if metric else "metric", "passed"]
-    print_columns("export", titles, rows)
+    for part, names in parts(bundle.facts).items():
+        if set(names).isdisjoint(views):
+            continue
+        one = bundle.only(names)
+        metrics = [
+            metric_of(views[name], folder, one.only([name]), f"{name}_" if len(views) > 1 else "")
+            for name in names
+            if name in views and measured(views[name], len(views))
+        ]
+        int8 = make_ready(cfg, one, calibration, images) if calibration else None
+        for runtime in runtimes:
+            found = export(
+                Path(cfg.model), one, runtime, images,
+                batch=cfg.batch, nms=cfg.nms, tolerance=float(cfg.tolerance), metrics=metrics,
+                int8=int8, part=part,
+            )  # fmt: skip
+            name = export_folder(cfg.model, runtime, cfg.precision, part).name
+            made[name] = found
+            bundle.facts.setdefault("exports", {})[name] = summary(found, Path(cfg.model))
+            model = save_facts(cfg.model, bundle.facts)
+    rows = [[name, f"{size_of(found.path) / 1e6:.2f}", *described(found)] for name, found in made.items()]
+    print_columns("export", ["file", "MB", "error", "alike", "metric", "passed"], rows)
+    for name, found in made.items():
+        if found.parity and len(found.parity.metrics) > 1:
+            pairs = found.parity.metrics.items()
+            print(f"{name}: {', '.join(f'{key} {one:.4f} -> {two:.4f}' for key, (one, two) in pairs)}")
     numbers: dict[str, Any] = {"images": len(images), "seconds": time.perf_counter() - started}
-    for runtime, found in made.items():
-        numbers[f"{runtime}_megabytes"] = size_of(found.path) / 1e6
+    for name, found in made.items():
+        numbers[f"{name}_megabytes"] = size_of(found.path) / 1e6
         if found.parity:
-            numbers[f"{runtime}_relative_error"] = found.parity.relative
-            numbers[f"{runtime}_agreement"] = found.parity.agreement
-        if found.parity and found.parity.metric:
-            numbers[found.parity.metric] = found.parity.original_metric
-            numbers[f"{runtime}_{found.parity.metric}"] = found.parity.file_metric
+            numbers[f"{name}_relative_error"] = found.parity.relative
+            numbers[f"{name}_agreement"] = found.parity.agreement
+            for metric, (ours, theirs) in found.parity.metrics.items():
+                numbers |= {metric: ours, f"{name}_{metric}": theirs}
     context = {**run_context(), "model": str(cfg.model), "source": source}
     results = write_results(folder, numbers, context)
     kept = {name: numbers[name] for name in ("images", "seconds")}
     print_table("export", kept, paths=[*(found.path for found in made.values()), model, results])
     if failed := [tell_failed(runtime, found) for runtime, found in made.items() if not found.passed]:
         raise ValueError("; ".join(failed))
+
+
+def make_ready(
+    cfg: DictConfig, bundle: Bundle, calibration: Sequence[UInt8Image], images: Sequence[UInt8Image]
+) -> Prepared:
+    """Make a network ready for 8 bits; print what each layer makes of them, and what is wrong with the images."""
+    from mbapps.deploy.eight_bits import prepare
+    from mbapps.deploy.triage import rows
+    from mbapps.report import print_columns
+
+    int8 = prepare(
+        bundle, calibration, keep=list(cfg.quantize.keep), equalized=cfg.quantize.equalize,
+        triaged=cfg.quantize.triage, own=() if cfg.calibration is None else images,
+    )  # fmt: skip
+    if int8.layers:
+        titles = ["layer", "kind", "ratio", "dB", "error", ""]
+        print_columns("8 bits, each layer alone; all are in parity.json", titles, rows(int8.layers)[:SHOWN])
+        print(f"guilty of half the error: {', '.join(int8.guilty)}; quantize.keep=[…] leaves layers in float")
+    if int8.warning():
+        print(f"warning: {int8.warning()}")
+    return int8
 
 
 def check(cfg: DictConfig) -> list[str]:
@@ -79,7 +115,7 @@ def check(cfg: DictConfig) -> list[str]:
         ValueError: a setting is out of its range, or there is no such runtime.
         ImportError: a runtime is not installed.
     """
-    from mbapps.deploy.quantize import import_nncf
+    from mbapps.deploy.quantize import BY_NNCF, QUANTIZERS, import_nncf
     from mbapps.deploy.runtimes import INT8, check_precision
     from mbapps.deploy.writers import MODULES
 
@@ -96,17 +132,38 @@ def check(cfg: DictConfig) -> list[str]:
         raise ValueError(f"tolerance must be a number >= 0, got {cfg.tolerance}")
     if not isinstance(cfg.nms, bool):
         raise ValueError(f"nms must be true or false, got {cfg.nms}")
+    for key in ("equalize", "triage"):
+        if not isinstance(cfg.quantize[key], bool):
+            raise ValueError(f"quantize.{key} must be true or false, got {cfg.quantize[key]}")
+    keep = [cfg.quantize.keep] if isinstance(cfg.quantize.keep, str) else cfg.quantize.keep
+    if not all(isinstance(name, str) for name in keep):
+        raise ValueError(f"quantize.keep must be a list of names of layers, got {cfg.quantize.keep}")
+    cfg.quantize.keep = list(keep)
+    if cfg.precision != INT8 and (keep or cfg.quantize.equalize):
+        raise ValueError("quantize.keep and quantize.equalize are for precision=int8")
     if cfg.split not in (None, "val", "test"):
         raise ValueError(f"split must be val or test, or null, got {cfg.split!r}")
+    if cfg.precision == INT8 and (lacking := [name for name in wanted if name not in QUANTIZERS]):
+        raise ValueError(
+            f"precision=int8 is for runtime={' and runtime='.join(QUANTIZERS)}, not runtime={lacking[0]}"
+        )
     for runtime in wanted:
         need(runtime, *MODULES[runtime])
-    if cfg.precision == INT8:
+    if cfg.precision == INT8 and not set(wanted).isdisjoint(BY_NNCF):
         import_nncf()
     return wanted
 
 
-def images_of(cfg: DictConfig, task: str, key: str, count: int) -> tuple[list[UInt8Image], str]:
+def images_of(
+    cfg: DictConfig, views: Mapping[str, DictConfig], key: str, count: int
+) -> tuple[list[UInt8Image], str]:
     """At most `count` images of those that `key` names, evenly chosen, and where they are from.
+
+    Args:
+        cfg: of the verb.
+        views: of each head alone; where `key` names nothing, images of its data, or synthetic ones, are taken.
+        key: of cfg.
+        count: of images.
 
     Raises:
         FileNotFoundError: there are none.
@@ -116,26 +173,34 @@ def images_of(cfg: DictConfig, task: str, key: str, count: int) -> tuple[list[UI
     from mbapps.images import BrokenImageError
     from mbapps.sources import find_sources, read_images
 
-    source = cfg[key] or cfg.data.get("root") or synthetic_root(task)
-    try:
-        files, _ = find_sources(source)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(str(error).replace("source=", f"{key}=", 1)) from None
-    chosen = files[:: max(1, len(files) // count)][:count]
+    named = [view.data.get("root") for view in views.values() if view.data.get("root")]
+    sources = [cfg[key]] if cfg[key] else named or [synthetic_root(next(iter(views)))]
+    chosen: list[Path] = []
+    for place, source in enumerate(sources):
+        try:
+            files, _ = find_sources(source)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(str(error).replace("source=", f"{key}=", 1)) from None
+        share = len(range(place, count, len(sources)))
+        chosen += files[:: max(1, len(files) // max(1, share))][:share]
     read = [image for _, image in read_images(chosen, len(chosen)) if not isinstance(image, BrokenImageError)]
+    told = ", ".join(map(str, sources))
     if not read:
-        raise ValueError(f"none of {len(chosen)} images of {source} can be read; name others by {key}=")
-    return read, str(source)
+        raise ValueError(f"none of {len(chosen)} images of {told} can be read; name others by {key}=")
+    return read, told
 
 
-def metric_of(cfg: DictConfig, folder: Path, bundle: Bundle) -> Metric | None:
-    """What measures the number that picks a task's best epoch on cfg.split; None where no split was named."""
+def measured(cfg: DictConfig, heads: int) -> bool:
+    """Whether a head's number is asked for; of several heads those are measured whose data is named."""
+    return cfg.split is not None and (heads == 1 or cfg.data.get("root") is not None)
+
+
+def metric_of(cfg: DictConfig, folder: Path, bundle: Bundle, prefix: str) -> Metric:
+    """What measures the number that picks a task's best epoch on cfg.split, of the bundle's only head."""
     from mbapps import app
     from mbapps.deploy.export import Metric
     from mbapps.measuring import collect, print_problems
 
-    if cfg.split is None:
-        return None
     data = app.build_data(cfg, bundle, cfg.split)
     print_problems(data.problems())
     name = cfg.task.monitor.removeprefix("-")
@@ -143,66 +208,10 @@ def metric_of(cfg: DictConfig, folder: Path, bundle: Bundle) -> Metric | None:
 
     def measure(network: Network) -> float:
         if network not in known:
-            task = app.build_task(cfg, network)
+            task = app.build_task(cfg, network.only([bundle.head_name]))
             collect(cfg, folder, task, data, cfg.split)
             network.eval()
             known[network] = float(task.numbers[cfg.split][name])
         return known[network]
 
-    return Metric(name, measure)
-
-
-def summary(found: Exported, model: Path) -> dict[str, Any]:
-    """What model.json and the card say of a file."""
-    from datetime import datetime, timezone
-
-    facts: dict[str, Any] = {
-        "file": found.path.relative_to(model).as_posix(),
-        "bytes": size_of(found.path),
-        "passed": found.passed if found.parity else None,
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-    if found.parity:
-        whole = found.parity.to_json()
-        keys = ("images", "tolerance", "relative_error", "agreement", "first_layer")
-        facts |= {
-            key: whole[key] for key in (*keys, "metric", "original_metric", "file_metric") if key in whole
-        }
-    return facts
-
-
-def size_of(path: Path) -> int:
-    """Bytes of an exported file and what belongs to it."""
-    files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{path.stem}.*")
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def described(found: Exported) -> list[str]:
-    """The last columns of the printed table."""
-    if found.parity is None:
-        return ["", "", "", "not run"]
-    parity = found.parity
-    metric = f"{parity.original_metric:.4f} -> {parity.file_metric:.4f}" if parity.metric else ""
-    return [f"{parity.relative:.1e}", f"{parity.agreement:.2%}", metric, "yes" if parity.passed else "NO"]
-
-
-def tell_failed(runtime: str, found: Exported) -> str:
-    """What to say of a file that differs from the original."""
-    assert found.parity is not None
-    parity = found.parity
-    metric = (
-        f", {parity.metric} is {parity.file_metric:.4f} and not {parity.original_metric:.4f}"
-        if parity.metric
-        else ""
-    )
-    where, limit = "", ""
-    if math.isfinite(parity.tolerance):
-        limit = f", tolerance={parity.tolerance:g}"
-        where = "; with the outputs of its layers visible none differs: the runtime joins layers otherwise"
-    if parity.layer:
-        where = f"; the first layer that differs is {parity.layer}"
-    return (
-        f"runtime={runtime} does not give the model's answers: on {parity.images} images its outputs differ by up to "
-        f"{parity.relative:.2g} of their range{limit}, and {parity.agreement:.2%} of what is told is alike, "
-        f"{parity.least_agreement:.0%} must be{metric}{where}. The file is kept as {found.path}"
-    )
+    return Metric(prefix + name, measure)

@@ -127,6 +127,11 @@ def test_a_model_that_was_not_exported_is_named(model: Path) -> None:
         FileNotFoundError, match=r"model\.xml: mbapps export model=.* runtime=openvino writes one"
     ):
         mbapps.load(model, runtime="openvino")
+    (model / "exports" / "openvino_failed_parity").mkdir()
+    with pytest.raises(
+        FileNotFoundError, match=r"did not give the model's answers and is kept in .*_failed_parity"
+    ):
+        mbapps.load(model, runtime="openvino")
     with pytest.raises(FileNotFoundError, match=r"no file at runtime_file=gone\.onnx"):
         mbapps.load(model, runtime="onnx", runtime_file="gone.onnx")
     (model / "exports" / "onnx" / "export.json").unlink()

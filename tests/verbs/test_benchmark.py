@@ -11,6 +11,7 @@ from conftest import Cli
 from model_files import need_runtime, pictures, save
 
 from mbapps.deploy import benchmark as module
+from mbapps.deploy import budget
 from mbapps.deploy.benchmark import Case, find_cases, measure
 from mbapps.deploy.bundle import Bundle
 from mbapps.deploy.export import export
@@ -98,3 +99,79 @@ def test_a_process_that_fails_is_told(model: Path, monkeypatch: pytest.MonkeyPat
     ):
         measure(case, 0.05)
     assert module.Case("onnx", "int8", 2, 8, 1.0, {}).name == "onnx_int8_batch8_threads2"
+
+
+@pytest.fixture
+def small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        budget, "TOP1", {(0.25, 64): (45.0, 44.0), (0.25, 32): (40.0, 39.0), (2.0, 224): (80.0, 79.0)}
+    )
+
+
+def test_what_fits_a_budget_is_listed(cli: Cli, small_grid: None, capsys: pytest.CaptureFixture[str]) -> None:
+    need_runtime("onnx")
+    pytest.importorskip("nncf", reason="nncf is not installed: pip install 'mbapps[int8]'")
+    words = ("runtime=onnx", "seconds=0.05", "rounds=1", "threads=1", "budget.classes=5")
+    folder = cli("benchmark", "budget.macs=10e6", "budget.ms=10000", *words)
+    numbers = json.loads((folder / "results.json").read_text())
+    names = ["alpha0.25_64px_float32", "alpha0.25_64px_int8", "alpha0.25_32px_float32", "alpha0.25_32px_int8"]
+    assert numbers["context"]["fits"] == names  # the most accurate first
+    for name in names:
+        assert numbers[f"{name}_p50_ms"] > 0
+        assert numbers[f"{name}_macs"] < 10e6
+    assert numbers["alpha0.25_64px_int8_megabytes"] < 0.6 * numbers["alpha0.25_64px_float32_megabytes"]
+    assert numbers["alpha2_224px_float32_fits"] == 0
+    assert "alpha2_224px_float32_p50_ms" not in numbers  # never built
+    assert "budget.ms=10000 budget.macs=10000000, runtime=onnx" in " ".join(capsys.readouterr().out.split())
+    page = (folder / "report.html").read_text()
+    assert "alpha 0.25 at 32 px, int8" in page
+    limit = (numbers[f"{names[0]}_megabytes"] + numbers[f"{names[1]}_megabytes"]) / 2
+    folder = cli("benchmark", f"budget.mb={limit}", "budget.macs=10e6", *words)
+    assert json.loads((folder / "results.json").read_text())["context"]["fits"] == [names[1], names[3]]
+    with pytest.raises(
+        ValueError, match=r"nothing of the grid fits budget\.ms=1e-06.*; alpha 0\.25 at .* nearest: "
+    ):
+        cli("benchmark", "budget.ms=1e-6", "budget.macs=10e6", "precision=float32", *words)
+
+
+def test_a_budget_needs_a_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "find_spec", lambda name: None)
+    with pytest.raises(
+        ImportError, match=r"a budget is measured in an exported file: pip install 'mbapps\[openvino"
+    ):
+        budget.pick_runtime(None)
+    with pytest.raises(ValueError, match=r"runtime must be one of onnx, .* for a budget, got torch"):
+        budget.pick_runtime("torch")
+    with pytest.raises(ValueError, match=r"runtime=executorch has precision=float32, not int8"):
+        budget.precisions_of("executorch", ["int8"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), r"benchmark measures a model folder, model=, or what fits a budget: budget\.ms="),
+        (("budget.ms=0",), r"budget\.ms must be a number above 0, got 0"),
+        (("budget.macs=many",), r"budget\.macs must be a number above 0, got many"),
+        (("budget.mb=1", "budget.classes=0"), r"budget\.classes must be a whole number >= 1, got 0"),
+        (("budget.mb=1", "batch=[1,2]"), r"a budget is measured with one batch, got \[1, 2\]"),
+    ],
+)
+def test_budgets_are_checked(cli: Cli, words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cli("benchmark", *words)
+
+
+def test_a_budget_is_for_no_model(cli: Cli, model: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"budget\.ms= is for networks that are yet to be trained: leave model= out"
+    ):
+        cli("benchmark", f"model={model}", "budget.ms=5")
+
+
+def test_files_of_several_sizes_are_cases_of_their_own(tmp_path: Path) -> None:
+    folder = save(tmp_path / "m", "detection", "face_attr", sides={"face_attr": 96})
+    found, _ = cases(folder)
+    assert [case.name for case in found] == ["torch_float32_64px_batch1", "torch_float32_96px_batch1"]
+    assert [case.asked["image_size"] for case in found] == [64, 96]
+    measure(found[1], 0.05)
+    assert found[1].took

@@ -110,8 +110,7 @@ def test_the_tasks_number_is_measured_too(cli: Cli, tmp_path: Path, tiny: Path) 
     numbers = results(folder)
     assert numbers["onnx_AP"] == pytest.approx(numbers["AP"], abs=1e-3)
     about = json.loads((model / "model.json").read_text())["exports"]["onnx"]
-    assert about["metric"] == "AP"
-    assert about["file_metric"] == numbers["onnx_AP"]
+    assert about["metrics"] == {"AP": {"original": numbers["AP"], "file": numbers["onnx_AP"]}}
     assert about["images"] == 4
 
 
@@ -124,7 +123,9 @@ def test_a_file_that_differs_fails_the_command(
     place = model / "exports" / "onnx_failed_parity" / "model_failed_parity.onnx"
     place.parent.mkdir(parents=True)
     place.write_bytes(b"1234")
-    found = Parity("onnx", 1e-3, 6, {"face_attr_logits": Difference(0.5, 0.0, 2.0)}, 9, 10, "body.stem")
+    found = Parity(
+        "onnx", 1e-3, 6, {"face_attr_logits": Difference(0.5, 0.0, 2.0)}, {"a": 9}, {"a": 10}, "body.stem"
+    )
     monkeypatch.setattr(exporting, "export", lambda *values, **settings: exporting.Exported(place, found))
     words = ("export", f"model={model}", f"source={photos}")
     message = r"up to 0\.25 of their range, tolerance=0\.001, and 90\.00% .*is body\.stem\. .* kept as .*onnx_failed"
@@ -135,6 +136,10 @@ def test_a_file_that_differs_fails_the_command(
     assert "| NO |" in (model / "CARD.md").read_text()
     found.layer = None
     with pytest.raises(ValueError, match=r"with the outputs of its layers visible none differs"):
+        cli(*words)
+    int8 = {"int8": 9, "layers": 10, "calibration_images": 3, "guilty": ["body.stem"]}
+    (place.parent / "export.json").write_text(json.dumps({"int8": int8}))
+    with pytest.raises(ValueError, match=r"half of the error comes from body\.stem, which quantize\.keep="):
         cli(*words)
 
 
@@ -148,6 +153,10 @@ def test_a_file_that_differs_fails_the_command(
         (("images=1.5",), r"images must be a whole number >= 1, got 1\.5"),
         (("nms=1",), r"nms must be true or false, got 1"),
         (("split=train",), r"split must be val or test, or null, got 'train'"),
+        (
+            ("precision=int8", "runtime=[onnx,coreml]"),
+            r"precision=int8 is for runtime=openvino .*, not runtime=coreml",
+        ),
         (("tolerance=-1",), r"tolerance must be a number >= 0, got -1"),
     ],
 )

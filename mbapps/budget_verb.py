@@ -1,0 +1,147 @@
+"""`mbapps benchmark budget.ms=…`: the grid measured, and what is told of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mbapps.deploy.budget import Budget, Candidate, pick_runtime, precisions_of
+from mbapps.deploy.quantize import BY_NNCF, import_nncf
+from mbapps.deploy.runtimes import INT8
+from mbapps.deploy.sessions import need
+from mbapps.deploy.writers import MODULES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from omegaconf import DictConfig
+
+LIMITS = ("ms", "macs", "mb")
+
+
+def run_budget(cfg: DictConfig, asked: Asked, folder: Path) -> None:
+    """Measure the paper's grid; print what fits, the most accurate first; write results.json and report.html.
+
+    Raises:
+        ValueError: nothing fits; the message has what comes nearest.
+    """
+    from rich.progress import track
+
+    from mbapps.deploy.benchmark import measure
+    from mbapps.deploy.budget import candidates, export_candidates
+    from mbapps.report import print_columns, print_table, run_context, write_report, write_results
+    from mbapps.sections import Plot, Rows
+
+    budget, runtime, precisions = asked
+    found = candidates(cfg.budget.classes, precisions)
+    small = [one for one in found if one.excess(budget) <= 1]
+    with tempfile.TemporaryDirectory() as place:
+        exported = export_candidates(
+            small, Path(place), runtime, cfg.budget.classes, batch=cfg.batch, threads=cfg.threads
+        )
+        light = [
+            one for one in track(exported, "exporting", len(small), transient=True) if one.excess(budget) <= 1
+        ]
+        for one in track(light * cfg.rounds, "measuring", transient=True):
+            assert one.case is not None
+            measure(one.case, float(cfg.seconds))
+    fits = [one for one in light if one.excess(budget) <= 1]
+    flat = {
+        f"{one.name}_{name}": value
+        for one in found
+        for name, value in {**one.numbers(), "fits": int(one in fits)}.items()
+        if value is not None
+    }
+    context = {**run_context(), "budget": str(budget), "runtime": runtime, "fits": [one.name for one in fits]}
+    results = write_results(folder, flat, context)
+    sections: list[Any] = [
+        Rows("What fits, the most accurate first", {one.title: one.numbers() for one in fits}),
+        Rows("The whole grid", {one.title: one.numbers() for one in found}),
+    ]
+    if light:
+        sections.insert(0, Plot("Accuracy and latency", draw(light, fits, budget), PLOTTED))
+    report = write_report(folder / "report.html", f"what fits {budget}, runtime={runtime}", sections)
+    titles = ["alpha", "px", "precision", "top-1", "M adds", "p50 ms", "MB"]
+    print_columns(f"{budget}, runtime={runtime}, the most accurate first", titles, [row(one) for one in fits])
+    print_table("benchmark", {"grid": len(found), "fit": len(fits)}, paths=[results, report])
+    if not fits:
+        nearest = min(found, key=lambda one: (one.case is None, one.excess(budget)))
+        raise ValueError(
+            f"nothing of the grid fits {budget}; {nearest.title}, comes nearest: {costs(nearest)}"
+        )
+
+
+PLOTTED = "Top-1 on ImageNet of the released weights, over the time that half of the runs take; hollow ones do not fit."
+
+
+class Asked(NamedTuple):
+    """What is to be measured, and what it may cost."""
+
+    budget: Budget
+    runtime: str
+    precisions: list[str]
+
+
+def asked_for(cfg: DictConfig) -> Asked:
+    """Look at what was asked for before anything is written.
+
+    Raises:
+        ValueError: a limit is no number above 0, or there is more than one way to measure.
+        ImportError: the runtime, or what quantises for it, is not installed.
+    """
+    for name in LIMITS:
+        limit = cfg.budget[name]
+        if limit is not None and (type(limit) not in (int, float) or not 0 < limit < float("inf")):
+            raise ValueError(f"budget.{name} must be a number above 0, got {limit}")
+    if type(cfg.budget.classes) is not int or cfg.budget.classes < 1:
+        raise ValueError(f"budget.classes must be a whole number >= 1, got {cfg.budget.classes}")
+    for name in ("threads", "batch", "runtime"):
+        if not isinstance(cfg[name], (int, str, type(None))):
+            raise ValueError(f"a budget is measured with one {name}, got {cfg[name]}")
+    runtime = pick_runtime(cfg.runtime)
+    need(runtime, *MODULES[runtime])
+    precisions = precisions_of(runtime, [cfg.precision] if isinstance(cfg.precision, str) else cfg.precision)
+    if INT8 in precisions and runtime in BY_NNCF:
+        import_nncf()
+    return Asked(Budget(**{name: cfg.budget[name] for name in LIMITS}), runtime, precisions)
+
+
+def costs(one: Candidate) -> str:
+    """What is known of a candidate, in words."""
+    numbers = one.numbers()
+    shown = {"p50_ms": "{:.3g} ms", "macs": "{:,} mult-adds", "megabytes": "{:.3g} MB"}
+    return ", ".join(text.format(numbers[name]) for name, text in shown.items() if numbers[name] is not None)
+
+
+def row(one: Candidate) -> list[str]:
+    """A row of the printed table."""
+    numbers = one.numbers()
+    measured = [f"{numbers[name]:.3g}" for name in ("p50_ms", "megabytes")]
+    return [f"{one.alpha:g}", str(one.side), one.precision, f"{one.top1}", f"{one.macs / 1e6:.1f}", *measured]
+
+
+def draw(measured: Sequence[Candidate], fits: Sequence[Candidate], budget: Budget) -> Figure:
+    """A point per candidate that was measured, and a line where the time is up."""
+    from mbapps.plots import COLOURS, INK, new_figure
+
+    figure, (ax,) = new_figure(7, 4)
+    for colour, precision in zip(COLOURS, dict.fromkeys(one.precision for one in measured), strict=False):
+        for inside in (True, False):
+            points = [one for one in measured if one.precision == precision and (one in fits) is inside]
+            times = [one.numbers()["p50_ms"] for one in points]
+            face = colour if inside else "none"
+            label = precision if inside else None
+            ax.scatter(times, [one.top1 for one in points], facecolor=face, edgecolor=colour, label=label)
+    for one in measured:
+        ax.annotate(
+            f"{one.alpha:g}@{one.side}", (one.numbers()["p50_ms"], one.top1), (4, -3),
+            textcoords="offset points", fontsize=6,
+        )  # fmt: skip
+    if budget.ms is not None:
+        ax.axvline(budget.ms, color=INK, linewidth=1)
+    ax.set_xlim(left=0)
+    ax.set_xlabel("milliseconds")
+    ax.set_ylabel("top-1, %")
+    ax.legend()
+    return figure
