@@ -24,7 +24,7 @@ LIVE = ["data.augment.crop_min_area=0.9"]
 def make_teacher(folder: Path, root: Path) -> Path:
     """A model folder of a resnet50 with the set's classes and random weights."""
     from mbapps.data.image_folder import read_image_folder
-    from mbapps.deploy.bundle import describe, save_bundle
+    from mbapps.deploy.saving import describe, save_bundle
     from mbapps.models.network import Network
     from mbapps.models.teachers import TeacherBody, preprocessing
     from mbapps.tasks.fine_grained import FineGrainedHead

@@ -66,7 +66,7 @@ def main() -> None:
 
 def bodies(file: Path, folder: Path) -> None:
     """A model folder of a body as it is, whose pooled features are the embedding."""
-    from mbapps.deploy.bundle import describe, save_bundle
+    from mbapps.deploy.saving import describe, save_bundle
     from mbapps.models.mobilenet import MobileNetV1
     from mbapps.models.network import Network
     from mbapps.models.weights import load_body, read_weights

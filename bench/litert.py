@@ -24,7 +24,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import mbapps
-from mbapps.deploy.bundle import Bundle, describe, save_bundle
+from mbapps.deploy.bundle import Bundle
+from mbapps.deploy.saving import describe, save_bundle
 from mbapps.images import read_image, resize
 from mbapps.models.weights import read_weights
 from mbapps.verbs.convert import build_network

@@ -68,7 +68,7 @@ def start(folder: Path, weights: Path) -> None:
     from faceres_head import FaceResHead
     from safetensors.torch import load_file
 
-    from mbapps.deploy.bundle import describe, save_bundle
+    from mbapps.deploy.saving import describe, save_bundle
     from mbapps.models.mobilenet import MobileNetV1
     from mbapps.models.network import Network
     from mbapps.models.weights import load_body, read_weights

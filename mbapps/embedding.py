@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from .deploy.bundle import Bundle, fingerprint, stack_views
+from .deploy.bundle import Bundle, stack_views
+from .deploy.saving import fingerprint
 from .images import BrokenImageError, UInt8Image, central_view, read_image
 from .search.checks import ModelId, is_share
 from .search.shards import Shard, contents_key, read_shard, shard_path, write_shard

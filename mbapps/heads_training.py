@@ -79,7 +79,7 @@ class Learner:
         self.task = task
         val = measure(cfg, run, task, data, "val")
         if "gallery_photos" in cfg.task:
-            from .deploy.bundle import describe, save_bundle
+            from .deploy.saving import describe, save_bundle
             from .geo_index import fit_places
 
             save_bundle(run / "model", network, describe(network, known))

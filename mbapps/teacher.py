@@ -193,7 +193,7 @@ def _train(cfg: DictConfig, folder: Path, network: Any, size: int, notes: list[s
 
 
 def _write(cfg: DictConfig, folder: Path, network: Any, metrics: dict[str, float], lineage: Any) -> None:
-    from .deploy.bundle import describe, save_bundle
+    from .deploy.saving import describe, save_bundle
     from .report import run_context
 
     facts = {"data": [lineage] if lineage else [], "weights": cfg.distill.weights, "teacher": None}

@@ -34,7 +34,7 @@ def write_training(
         fits: of each of them.
         started: when, by the performance counter.
     """
-    from .deploy.bundle import describe, save_bundle
+    from .deploy.saving import describe, save_bundle
     from .plots import curves
     from .report import print_table, run_context, write_report, write_results
     from .sections import Plot, Preformatted

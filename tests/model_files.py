@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from mbapps.deploy.bundle import describe, save_bundle
+from mbapps.deploy.saving import describe, save_bundle
 from mbapps.deploy.writers import MODULES
 from mbapps.models.mobilenet import MobileNetV1, initialise
 from mbapps.models.network import Network

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,32 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import nn
 
-from mbapps.files import replacing
 from mbapps.images import UInt8Image, central_view, read_image
-from mbapps.models.folder import CARD, FACTS, FORMAT, WEIGHTS, read_facts, read_tensors
+from mbapps.models.folder import FACTS, WEIGHTS, read_facts, read_tensors
 from mbapps.models.network import Network
 from mbapps.models.teachers import body_of
 from mbapps.predictions import Prediction, class_thresholds
 from mbapps.together import Together
 
-from .face_pass import FacePass, finding_head, heads_of_faces
+from .face_pass import FacePass
+from .head_classes import head_class
 from .passes import parts, passes, view_of
+from .saving import fingerprint
 
-# The only classes that a model folder can name without the user's trust, and where they are.
-HEAD_CLASSES = {
-    "DetectionHead": "mbapps.tasks.detection",
-    "FineGrainedHead": "mbapps.tasks.fine_grained",
-    "FaceAttrHead": "mbapps.tasks.face_attr",
-    "FaceEmbedHead": "mbapps.tasks.face_embed",
-    "GeoHead": "mbapps.tasks.geo",
-}
-
-
-FITTED = ("fitted", "temperature")  # settings of heads by which outputs are read, not made
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
@@ -292,133 +276,6 @@ def as_image(image: str | Path | UInt8Image) -> UInt8Image:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"images must be RGB uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
     return image
-
-
-def head_class(name: str, trust: str | None) -> type[nn.Module]:
-    """Find a head's class: one of ours by its bare name, or one of the package that the user trusts.
-
-    Raises:
-        ValueError: the name is neither.
-    """
-    module, _, bare = name.rpartition(".")
-    if name in HEAD_CLASSES:
-        module, bare = HEAD_CLASSES[name], name
-    elif not trust or module.split(".")[0] != trust:
-        raise ValueError(
-            f"the model folder asks for the head class {name!r}, which is none of {', '.join(HEAD_CLASSES)}; "
-            "if it is your own, name its package with trust="
-        )
-    found = getattr(importlib.import_module(module), bare, None)
-    if not (isinstance(found, type) and issubclass(found, nn.Module) and found.__module__ == module):
-        raise ValueError(f"{name!r} is no network head defined in {module}")
-    return found
-
-
-def class_name(head: nn.Module) -> str:
-    """What model.json calls a head's class: ours by the bare name, others by their whole path."""
-    kind = type(head)
-    return (
-        kind.__name__
-        if HEAD_CLASSES.get(kind.__name__) == kind.__module__
-        else f"{kind.__module__}.{kind.__name__}"
-    )
-
-
-def describe(network: Network, heads: Mapping[str, Mapping[str, Any]], **facts: Any) -> dict[str, Any]:
-    """Compose model.json: what rebuilds the network, joined with what is known of each head and of the model."""
-    from mbapps import __version__
-    from mbapps.models.complexity import count
-
-    names = list(network.heads)
-    described = {
-        "format": FORMAT,
-        "version": __version__,
-        "body": network.body.settings,
-        "heads": {
-            name: {
-                "class": class_name(network.head(name)),
-                "settings": network.head(name).settings,
-                "class_names": list(network.head(name).class_names),
-                "image_size": network.head(name).image_size,
-                "thresholds": None,
-                "metrics": {},
-                **heads.get(name, {}),
-            }
-            for name in names
-        },
-    }
-    if len(names) > 1:
-        described["norm"] = network.norm
-    later = heads_of_faces(network) if finding_head(network) else []
-    groups = passes(described, [name for name in names if name not in later])
-    of_faces = passes(described, later, whole=True)
-    if len(names) > 1:
-        described |= {"passes": len(groups), "face_passes": len(of_faces)}
-    return {
-        **described,
-        "params": sum(parameter.numel() for parameter in network.parameters()),
-        "macs": sum(
-            count(network.only(group), network.head(group[0]).image_size).macs for group in groups + of_faces
-        ),
-        **facts,
-    }
-
-
-def save_bundle(folder: str | Path, network: Network, facts: Mapping[str, Any]) -> Path:
-    """Write a model folder at once: it is complete or not there."""
-    from mbapps.card import write_card
-
-    folder = Path(folder)
-    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    text = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
-    try:
-        with replacing(folder) as temporary:
-            temporary.mkdir()
-            save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
-            (temporary / FACTS).write_text(text + "\n", encoding="utf-8")
-            write_card(temporary / CARD, facts)
-    except (OSError, SafetensorError) as error:  # safetensors says a full disk in its own way
-        raise OSError(f"could not save {folder}: {error}; what was there before is whole") from error
-    return folder
-
-
-def fingerprint(folder: str | Path, heads: Iterable[str] | None = None) -> str:
-    """A hash of what decides the answers of a model folder, or of some of its heads: weights and settings.
-
-    Thresholds, metrics, lineage and what was fitted to read answers by have no part in it, and other heads have none.
-
-    Raises:
-        FileNotFoundError, ValueError: there is no model folder, or it is damaged.
-    """
-    facts = read_facts(Path(folder))
-    names = list(facts["heads"] if heads is None else heads)
-    described = {
-        name: [
-            head["class"],
-            {key: value for key, value in head["settings"].items() if key not in FITTED},
-            head["image_size"],
-        ]
-        for name, head in facts["heads"].items()
-        if name in names
-    }
-    digest = hashlib.blake2b(json.dumps([facts["body"], described], sort_keys=True).encode(), digest_size=16)
-    tensors = read_tensors(Path(folder) / WEIGHTS)
-    parts = ("body.", *(f"heads.{name}." for name in names))
-    for key in sorted(key for key in tensors if key.startswith(parts)):
-        digest.update(f"{key} {tensors[key].dtype} {list(tensors[key].shape)}".encode())
-        digest.update(tensors[key].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def save_facts(folder: str | Path, facts: Mapping[str, Any]) -> Path:
-    """Write model.json and CARD.md of a model folder anew; its weights stay as they are."""
-    from mbapps.card import write_card
-    from mbapps.files import write_text
-
-    folder = Path(folder)
-    write_text(folder / FACTS, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_card(folder / CARD, facts)
-    return folder
 
 
 def pick_device(device: str) -> str:

@@ -20,7 +20,7 @@ from mbapps.files import replacing, write_text
 from mbapps.images import UInt8Image
 from mbapps.models.network import Network
 
-from .bundle import Bundle, fingerprint
+from .bundle import Bundle
 from .eight_bits import Prepared, file_views
 from .graph import INPUT, Graph, fold_norms
 from .nms import suppression_of
@@ -28,6 +28,7 @@ from .parity import Parity, compare, first_divergence
 from .passes import view_of
 from .quantize import LEAST_SHARE, QUANTIZERS, quantize
 from .runtimes import FACTS, FAILED, FLOAT, FORMAT, INT8, RuntimeFile, RuntimeNetwork, digest, export_folder
+from .saving import fingerprint
 from .sessions import RUNTIMES, Session
 from .writers import ANY_BATCH, write
 

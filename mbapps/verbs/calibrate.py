@@ -19,7 +19,7 @@ def run(cfg: DictConfig) -> None:
     temperature and radii and, with a geo-index, the weight of its photos.
     """
     from mbapps import app
-    from mbapps.deploy.bundle import save_facts
+    from mbapps.deploy.saving import save_facts
     from mbapps.geo_index import fit_anew, fitted_numbers
     from mbapps.report import print_table, run_context, write_results
 

@@ -19,7 +19,7 @@ SCORE_THRESH = 0.5  # of every class of a detector, until one is chosen on image
 def run(cfg: DictConfig) -> None:
     """Write `model/`: the body with its classifier as a fine_grained head, its detection head or its embedding."""
     from mbapps import app
-    from mbapps.deploy.bundle import describe, save_bundle
+    from mbapps.deploy.saving import describe, save_bundle
     from mbapps.models.weights import read_weights
 
     folder = app.run_folder(cfg)

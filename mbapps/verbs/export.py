@@ -28,10 +28,11 @@ def run(cfg: DictConfig) -> None:
     A file that differs from the original is kept under a name that says so, and the command fails.
     """
     from mbapps import app
-    from mbapps.deploy.bundle import Bundle, save_facts
+    from mbapps.deploy.bundle import Bundle
     from mbapps.deploy.export import export
     from mbapps.deploy.passes import parts
     from mbapps.deploy.runtimes import INT8, export_folder
+    from mbapps.deploy.saving import save_facts
     from mbapps.deploy.telling import described, size_of, summary, tell_failed
     from mbapps.report import print_columns, print_table, run_context, write_results
 

@@ -49,8 +49,8 @@ ERRATA = {  # what the paper prints and cannot be
 def run(cfg: DictConfig) -> None:
     """Print the layer table, write results.json. It reads no data: `data.num_classes=` says how many classes."""
     from mbapps import app
-    from mbapps.deploy.bundle import describe
     from mbapps.deploy.passes import passes
+    from mbapps.deploy.saving import describe
     from mbapps.models.complexity import count
     from mbapps.starting import build_network
 

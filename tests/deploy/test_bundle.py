@@ -14,8 +14,10 @@ from PIL import Image
 from torch import nn
 
 import mbapps
-from mbapps.deploy import bundle as module
-from mbapps.deploy.bundle import Bundle, describe, fingerprint, pick_device, save_bundle, save_facts
+from mbapps.deploy import saving
+from mbapps.deploy.bundle import Bundle, pick_device
+from mbapps.deploy.head_classes import class_name
+from mbapps.deploy.saving import describe, fingerprint, save_bundle, save_facts
 from mbapps.images import BrokenImageError
 from mbapps.models.mobilenet import MobileNetV1, initialise
 from mbapps.models.network import Network
@@ -193,7 +195,7 @@ def test_a_trusted_package_may_bring_a_head(
         mbapps.load(folder, trust="mi")
     opened = mbapps.load(folder, trust="mine")
     assert type(opened.network.heads["detection"]).__name__ == "MyHead"
-    assert module.class_name(opened.network.heads["detection"]) == "mine.heads.MyHead"
+    assert class_name(opened.network.heads["detection"]) == "mine.heads.MyHead"
     for name in ("mine.heads.not_a_head", "mine.heads.DetectionHead", "mine.heads.Missing"):
         edit(folder, **{"class": name})
         with pytest.raises(ValueError, match=r"is no network head defined in mine\.heads"):
@@ -220,7 +222,7 @@ def test_a_full_disk_leaves_the_old_folder_whole(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module, "save_file", full)
+    monkeypatch.setattr(saving, "save_file", full)
     with pytest.raises(OSError, match="No space left"):
         save_bundle(folder, network, json.loads(before["model.json"]))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -304,10 +306,10 @@ def test_safetensors_own_error_is_told_as_a_full_disk(
     network: Network, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: object, **kwargs: object) -> None:
-        raise module.SafetensorError("I/O error: No space left on device (os error 28)")
+        raise saving.SafetensorError("I/O error: No space left on device (os error 28)")
 
     facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    monkeypatch.setattr(module, "save_file", full)
+    monkeypatch.setattr(saving, "save_file", full)
     with pytest.raises(
         OSError, match="could not save .*model: .*No space left .*what was there before is whole"
     ):

@@ -13,13 +13,14 @@ from model_files import SIDE, network, pictures, save
 from torch import Tensor, nn
 
 from mbapps.deploy import export as exporting
-from mbapps.deploy.bundle import Bundle, describe, save_bundle, stack_views
+from mbapps.deploy.bundle import Bundle, stack_views
 from mbapps.deploy.domain import FAR, domain_shift
 from mbapps.deploy.eight_bits import Prepared, prepare
 from mbapps.deploy.equalize import equalize
 from mbapps.deploy.graph import fold_norms
 from mbapps.deploy.layer_names import chosen_layers, find_places, weighted_layers, weights_of
 from mbapps.deploy.rounding import correct_biases, in_8_bits, round_activations
+from mbapps.deploy.saving import describe, save_bundle
 from mbapps.deploy.triage import triage
 from mbapps.images import central_view, read_image, resize, write_image
 from mbapps.models.complexity import count

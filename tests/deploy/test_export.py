@@ -16,10 +16,11 @@ from torch import nn
 import mbapps
 from mbapps.deploy import export as module
 from mbapps.deploy import writers
-from mbapps.deploy.bundle import Bundle, fingerprint, head_views
+from mbapps.deploy.bundle import Bundle, head_views
 from mbapps.deploy.export import export
 from mbapps.deploy.graph import Graph
 from mbapps.deploy.parity import count_alike
+from mbapps.deploy.saving import fingerprint
 from mbapps.deploy.sessions import RUNTIMES
 
 RUN_HERE = [name for name, runtime in RUNTIMES.items() if runtime.session is not None]

@@ -15,10 +15,10 @@ from model_files import SIDE, network, pictures, save
 
 import mbapps
 from mbapps.deploy import runtimes, sessions
-from mbapps.deploy.bundle import fingerprint
 from mbapps.deploy.graph import Graph
 from mbapps.deploy.parity import count_alike
 from mbapps.deploy.runtimes import RuntimeFile
+from mbapps.deploy.saving import fingerprint
 
 CONTENT = b"a network"
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mbapps.deploy.bundle import Bundle, describe, save_bundle
+from mbapps.deploy.bundle import Bundle
+from mbapps.deploy.saving import describe, save_bundle
 from mbapps.models import teachers
 from mbapps.models.network import Network
 from mbapps.models.teachers import TeacherBody, download, find_architecture, load_file, preprocessing

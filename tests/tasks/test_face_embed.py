@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from mbapps.batches import UNKNOWN, ClassificationBatch
-from mbapps.deploy.bundle import Bundle, describe, save_bundle
+from mbapps.deploy.bundle import Bundle
+from mbapps.deploy.saving import describe, save_bundle
 from mbapps.models.complexity import count
 from mbapps.models.mobilenet import MobileNetV1
 from mbapps.models.network import Network

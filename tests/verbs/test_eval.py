@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import Cli
 
-from mbapps.deploy.bundle import describe, save_bundle
+from mbapps.deploy.saving import describe, save_bundle
 from mbapps.metrics.coco import BACKENDS, NUMBERS
 from mbapps.models.mobilenet import MobileNetV1, initialise
 from mbapps.models.network import Network

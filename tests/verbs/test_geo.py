@@ -16,7 +16,8 @@ import torch
 from conftest import QUICK, Cli
 from PIL import ExifTags, Image
 
-from mbapps.deploy.bundle import Bundle, describe, fingerprint, save_bundle
+from mbapps.deploy.bundle import Bundle
+from mbapps.deploy.saving import describe, fingerprint, save_bundle
 from mbapps.embedding import Embedder
 from mbapps.geo import places
 from mbapps.geo.cells import from_tokens, parents, tokens

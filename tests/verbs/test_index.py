@@ -18,7 +18,8 @@ import torch
 from conftest import Cli
 from PIL import Image
 
-from mbapps.deploy.bundle import Bundle, describe, fingerprint, save_bundle, save_facts
+from mbapps.deploy.bundle import Bundle
+from mbapps.deploy.saving import describe, fingerprint, save_bundle, save_facts
 from mbapps.embedding import Embedder
 from mbapps.images import read_image
 from mbapps.models.folder import read_tensors

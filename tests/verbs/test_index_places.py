@@ -16,7 +16,7 @@ from PIL import ExifTags, Image
 
 from mbapps.data.geotags import MISSING, NOT_A_NUMBER, OUT_OF_RANGE, ZERO
 from mbapps.data.photo_places import BROKEN, NO_PLACE
-from mbapps.deploy.bundle import describe, save_bundle
+from mbapps.deploy.saving import describe, save_bundle
 from mbapps.geo.cells import cell_ids, tokens
 from mbapps.models.mobilenet import MobileNetV1, initialise
 from mbapps.models.network import Network

@@ -16,7 +16,8 @@ from conftest import Cli
 from PIL import Image
 
 import mbapps
-from mbapps.deploy.bundle import Bundle, describe, save_bundle
+from mbapps.deploy.bundle import Bundle
+from mbapps.deploy.saving import describe, save_bundle
 from mbapps.models.mobilenet import MobileNetV1, initialise
 from mbapps.models.network import Network
 from mbapps.tasks.detection import DetectionHead

@@ -8,7 +8,7 @@ import pytest
 from conftest import QUICK, Cli
 
 import mbapps
-from mbapps.deploy.bundle import fingerprint
+from mbapps.deploy.saving import fingerprint
 from mbapps.geo.cells import levels
 from mbapps.geo.partition_files import open_partitions
 from mbapps.place_prediction import Place
