@@ -1,4 +1,4 @@
-"""The classes of heads that a model folder may name: a fixed table of ours, or those of a package that the user trusts."""
+"""Which classes of heads a model folder may name: a fixed table of ours, or those of a package the user trusts."""
 
 from __future__ import annotations
 
