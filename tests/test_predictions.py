@@ -10,9 +10,9 @@ from mbapps.predictions import (
     Classification,
     Corners,
     Detections,
-    _label,
     class_thresholds,
     colour,
+    write_label,
 )
 
 NAMES = [f"class {index}" for index in range(25)]
@@ -113,7 +113,7 @@ def test_labels_lie_below_those_already_there() -> None:
     pen = ImageDraw.Draw(Image.new("RGB", (200, 200)))
     taken: list[Corners] = []
     for x, y in ((20, 50), (22, 50), (20, 55), (120, 50), (20, 50)):
-        _label(pen, x, y, "hot dog 0.66", (255, 0, 0), 12, taken)
+        write_label(pen, x, y, "hot dog 0.66", (255, 0, 0), 12, taken)
     for row, (x1, y1, x2, y2) in enumerate(taken):
         for other in taken[:row]:
             assert x1 >= other[2] or x2 <= other[0] or y1 >= other[3] or y2 <= other[1]
