@@ -26,6 +26,10 @@ FACE_PX = 112  # of the side of a face's picture
 QUALITY = 82  # of JPEG
 
 
+class PassingError(BrokenImageError):
+    """What the disk said of a file that may be as good as any."""
+
+
 class Seen(NamedTuple):
     """A photo that was opened."""
 
@@ -45,10 +49,10 @@ def see(name: str, file: Path, stamp: Stamp, pictures: Path, px: int) -> Seen:
     except BrokenImageError as error:
         return Seen(name, file, stamp, digest, error)
     except OSError as error:
-        return Seen(name, file, stamp, digest, BrokenImageError(f"{file}: {error.strerror or error}"))
+        return Seen(name, file, stamp, digest, PassingError(f"{file}: {error.strerror or error}"))
     scale = min(1, px / max(image.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    write_picture(pictures / Record("", stamp, digest).pictures(px)[0], resize(image, height, width))
+    write_picture(pictures / Record("", stamp, digest).pictures(px, "")[0], resize(image, height, width))
     return Seen(name, file, stamp, digest, image)
 
 
@@ -63,9 +67,9 @@ def write_picture(path: Path, image: UInt8Image) -> None:
     os.replace(temporary, path)
 
 
-def write_faces(pictures: Path, record: Record, px: int, image: UInt8Image) -> None:
+def write_faces(pictures: Path, record: Record, px: int, key: str, image: UInt8Image) -> None:
     """Write the pictures of a photo's faces."""
-    for path, face in zip(record.pictures(px)[1:], record.faces, strict=True):
+    for path, face in zip(record.pictures(px, key)[1:], record.faces, strict=True):
         write_picture(pictures / path, resize(cut(image, face.box), FACE_PX, FACE_PX))
 
 
@@ -101,7 +105,7 @@ def fill(
         for batch in batched(read_ahead(calls, READERS, batch_size), batch_size):
             for seen, record in zip(batch, ask(asker, batch), strict=True):
                 if record.faces and not isinstance(seen.image, BrokenImageError):
-                    writing.append(pool.submit(write_faces, pictures, record, px, seen.image))
+                    writing.append(pool.submit(write_faces, pictures, record, px, key, seen.image))
                 kept.append(record)
             advance(len(batch))
             if len(kept) >= SHARD_SIZE or stop.is_set():
@@ -129,7 +133,8 @@ def ask(asker: Asker, batch: Sequence[Seen]) -> list[Record]:
     for seen in batch:
         if isinstance(seen.image, BrokenImageError):
             reason = str(seen.image).removeprefix(f"{seen.file}: ")
-            records.append(Record(seen.name, seen.stamp, seen.hash, error=reason))
+            passing = isinstance(seen.image, PassingError)
+            records.append(Record(seen.name, seen.stamp, seen.hash, error=reason, passing=passing))
             continue
         record = next(answers)
         record.id, record.stamp, record.hash = seen.name, seen.stamp, seen.hash

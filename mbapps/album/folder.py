@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from mbapps import __version__
 from mbapps.files import write_text
+from mbapps.finding import IMAGE_SUFFIXES
 from mbapps.image_ids import find_images, root_of
 
 FORMAT = 1  # of album.json and the shards; a newer one is refused
@@ -33,7 +34,9 @@ class State:
     files: stamps of the photos in it, by id; of those without an id [0, 0, 0].
     shards: sizes of the files of records, by name.
     hashes: of model folders and other files, with the stamps that they hold for, by path.
-    people: the number of each person, by content hash and row of the faces.
+    people: the number of each person, by content hash and corner of the faces.
+    highest: number of a person that was ever given.
+    parts: what the page consists of, by `page_parts`.
     """
 
     format: int = FORMAT
@@ -43,13 +46,15 @@ class State:
     shards: dict[str, int] = field(default_factory=dict)
     hashes: dict[str, list[Any]] = field(default_factory=dict)
     people: dict[str, int] = field(default_factory=dict)
+    highest: int = 0
+    parts: dict[str, int] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
 
     def holds(self, wanted: Wanted, folder: Path) -> bool:
         """Tell whether the album is what is wanted already."""
         return (
             self.settings == wanted.settings and self.view == wanted.view and self.files == wanted.files
-            and self.shards == shard_sizes(folder) and (folder / PAGE).is_file()
+            and self.shards == shard_sizes(folder) and self.parts == page_parts(folder)
         )  # fmt: skip
 
     def save(self, folder: Path) -> None:
@@ -123,9 +128,11 @@ def find_photos(source: str, album: Path) -> tuple[dict[str, tuple[Path, Stamp]]
     named, unnamed = find_images(source)
     inside = os.path.relpath(album.resolve(), root_of(source).resolve())
     inside = "" if inside == "." else f"{Path(inside).as_posix()}/"
+    unnamed |= {name: "a link to nothing, or no file" for name in no_files(source)}
     found = {}
+    albums: dict[str, bool] = {}
     for name, file in named.items():
-        if not name.startswith(inside):
+        if not name.startswith(inside) and not in_album(name, root_of(source), albums):
             try:
                 found[name] = (file, stamp(file))
             except FileNotFoundError:  # it was there when the folder was listed
@@ -133,6 +140,26 @@ def find_photos(source: str, album: Path) -> tuple[dict[str, tuple[Path, Stamp]]
     if not found and not unnamed:
         raise FileNotFoundError(f"no photos at source={source} but those of the album in it")
     return found, unnamed
+
+
+def no_files(source: str) -> list[str]:
+    """Names below a folder that end as photos do, and are neither files nor folders."""
+    root = Path(source)
+    return [
+        path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
+        for path in (root.rglob("*") if root.is_dir() else ())
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_file() and not path.is_dir()
+    ]
+
+
+def in_album(name: str, root: Path, known: dict[str, bool]) -> bool:
+    """Tell whether a photo is a small copy in some album; what is found out of folders is noted in `known`."""
+    above, inside, _ = f"/{name}".partition(f"/{PICTURES}/")
+    if not inside:
+        return False
+    if above not in known:
+        known[above] = (root / above.lstrip("/") / STATE).is_file()
+    return known[above]
 
 
 def model_hash(folder: Path, known: dict[str, list[Any]]) -> str:
@@ -201,6 +228,14 @@ def base_address(root: Path, album: Path) -> str:
 def shard_sizes(folder: Path) -> dict[str, int]:
     """Sizes of an album's shards by name."""
     return {path.name: path.stat().st_size for path in sorted((folder / SHARDS).glob("[0-9]*.msgpack"))}
+
+
+def page_parts(folder: Path) -> dict[str, int]:
+    """Sizes of the files of an album's page by name, and under `PICTURES` the number of small copies."""
+    files = [folder / PAGE, *(folder / name for name in ("album.css", "album.js")), *folder.glob("data-*/*")]
+    parts = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files if path.is_file()}
+    holders = [entry.path for entry in os.scandir(folder / PICTURES)] if (folder / PICTURES).is_dir() else []
+    return {**parts, PICTURES: sum(len(os.listdir(holder)) for holder in holders)}
 
 
 def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -19,11 +19,12 @@ from mbapps.files import replacing, write_text
 
 from .filing import describe_people, file_photos
 from .folder import ASSETS, PAGE
-from .records import Record
+from .records import KEY, Record
 
 CHUNK = 500  # photos in a file of data
 LEAST = 0.005  # of a label that is told: less would be shown as 0 %
 PHOTO_DIM, FACE_DIM = 64, 256  # numbers of a vector in the page, at most
+SAME = 1e-3  # of the largest number: vectors that differ by less are of one photo
 RANK = 1e-5  # of the largest axis: smaller ones are rounding
 
 Vectors = NDArray[np.float32]
@@ -40,6 +41,7 @@ class Album:
     base: address of the folder that ids start from, as seen from the album.
     page: photos on a page of the grid.
     px: of the small copies.
+    key: of the settings that the records were made with.
     notes: what there is to know.
     """
 
@@ -50,6 +52,7 @@ class Album:
     base: str
     page: int
     px: int
+    key: str
     notes: Sequence[str] = ()
 
 
@@ -85,13 +88,16 @@ def write_page(folder: Path, album: Album) -> Path:
 
         data["land.js"] = call("land", [np.round(ring * 10).astype(int).ravel().tolist() for ring in land()])
     data["meta.js"] = call("meta", {
-        "title": album.title, "base": album.base, "page": album.page, "px": album.px, "chunk": CHUNK,
+        "title": album.title, "base": album.base, "page": album.page, "px": album.px, "key": album.key[:KEY],
+        "chunk": CHUNK,
         "groups": described, "people": shown, "broken": list(album.broken.items()), "notes": list(album.notes),
         "map": mapped, "photoDim": vectors.shape[1], "faceDim": faces.shape[1],
     })  # fmt: skip
     digest = key_of_texts(data)
     name = f"data-{digest}"
-    if not (folder / name).is_dir():
+    there = {path.name: path.stat().st_size for path in folder.glob(f"{name}/*")}
+    if there != {file: len(text) for file, text in data.items()}:
+        shutil.rmtree(folder / name, ignore_errors=True)
         with replacing(folder / name) as temporary:
             temporary.mkdir()
             for file, text in data.items():
@@ -171,11 +177,12 @@ def small(kept: Sequence[bytes], most: int, *, spread: bool) -> NDArray[np.int8]
         return np.empty((len(kept), 0), dtype=np.int8)
     vectors = np.stack([np.frombuffer(one, dtype=np.float16) for one in kept]).astype(np.float32)
     if spread and len(vectors) > 2:
-        vectors -= vectors.mean(axis=0)
+        apart = vectors - vectors.mean(axis=0)
+        vectors = apart if np.abs(apart).max() > SAME * np.abs(vectors).max() else vectors
     if spread or vectors.shape[1] > most:
         sizes, axes = np.linalg.eigh(vectors.T @ vectors)
         found = slice(-min(most, max(1, int((sizes > RANK * sizes[-1]).sum()))), None)
-        vectors = vectors @ axes[:, found] / (sizes[found] ** 0.25 if spread else 1)
+        vectors = vectors @ axes[:, found] / (np.maximum(sizes[found], 1e-12) ** 0.25 if spread else 1)
     largest = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-12)
     return np.round(vectors * (127 / largest)).astype(np.int8)
 

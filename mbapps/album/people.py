@@ -70,7 +70,9 @@ def nearest(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np
     return best, values
 
 
-def number(groups: Sequence[int], names: Sequence[str], before: Mapping[str, int]) -> list[int]:
+def number(
+    groups: Sequence[int], names: Sequence[str], before: Mapping[str, int], highest: int = 0
+) -> list[int]:
     """Number groups from 1, so that they keep their numbers while their members stay.
 
     A group gets the number that most of its members had before, of two groups that would have the same one the one
@@ -80,6 +82,7 @@ def number(groups: Sequence[int], names: Sequence[str], before: Mapping[str, int
         groups: of each member.
         names: of each member.
         before: numbers by the members' names.
+        highest: number that was ever given.
 
     >>> number([0, 0, 1, 2], ["a", "b", "c", "d"], {"c": 7})
     [8, 8, 7, 9]
@@ -92,7 +95,7 @@ def number(groups: Sequence[int], names: Sequence[str], before: Mapping[str, int
         if one not in given and old not in taken:
             given[one] = old
             taken.add(old)
-    free = max(before.values(), default=0)
+    free = max(highest, *before.values(), 0)
     for one, _ in sizes.most_common():
         if one not in given:
             free += 1

@@ -13,6 +13,7 @@ import msgspec
 from mbapps.files import replacing
 
 SHARD = "{:06}.msgpack"
+KEY = 8  # digits of a key of settings in a file's name
 
 Named = tuple[str, float]  # a class and its score
 Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]*$")]  # it names files
@@ -39,6 +40,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     stamp: tuple[int, int, int]  # size, and times of the last change of content and of the file, in ns
     hash: Hash = ""  # of the content
     error: str = ""
+    passing: bool = False  # the error may be gone next time: the disk's, not the file's
     size: tuple[int, int] = (0, 0)  # width and height, px
     objects: list[tuple[str, float, tuple[float, float, float, float]]] = []  # class, score, box
     labels: dict[str, list[Named]] = {}  # by head, best first
@@ -47,12 +49,16 @@ class Record(msgspec.Struct, omit_defaults=True):
     faces: list[Face] = []
     vector: bytes = b""  # float16: what photos are compared by
 
-    def pictures(self, px: int) -> list[str]:
-        """Paths, below the folder of pictures, of the small copy of the photo and of its faces."""
+    def pictures(self, px: int, key: str) -> list[str]:
+        """Paths, below the folder of pictures, of the small copy of the photo and of its faces.
+
+        Args:
+            px: of the longer side of the photo's.
+            key: of the settings by which the faces were found.
+        """
         start = f"{self.hash[:2]}/{self.hash}-{px}"
-        return (
-            [] if self.error else [f"{start}.jpg", *(f"{start}-{row}.jpg" for row in range(len(self.faces)))]
-        )
+        faces = (f"{start}-{key[:KEY]}-{row}.jpg" for row in range(len(self.faces)))
+        return [] if self.error else [f"{start}.jpg", *faces]
 
 
 class Shard(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,9 @@ from mbapps.report import print_table
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+
+MOST_PX = 4096  # of the longer side of a small copy
 
 
 def run(cfg: DictConfig) -> None:
@@ -47,8 +51,14 @@ def check(cfg: DictConfig) -> None:
     for key, least in (("batch_size", 1), ("page", 1), ("thumbnail", 32)):
         if type(cfg[key]) is not int or cfg[key] < least:
             raise ValueError(f"{key} must be a whole number >= {least}, got {cfg[key]}")
+    if cfg.thumbnail > MOST_PX:
+        raise ValueError(f"thumbnail must be <= {MOST_PX}, got {cfg.thumbnail}")
+    if not cfg.source.strip():
+        raise ValueError("source= is empty; name a folder of photos")
+    if not os.fsencode(cfg.source).decode("utf-8", "ignore") == cfg.source:
+        raise ValueError(f"source={cfg.source!r}: its name is not UTF-8; give it another")
     if cfg.similarity is not None and not (
-        isinstance(cfg.similarity, (int, float)) and -1 <= cfg.similarity <= 1
+        type(cfg.similarity) in (int, float) and -1 <= cfg.similarity <= 1
     ):
         raise ValueError(f"similarity must lie in [-1, 1], got {cfg.similarity}")
 
@@ -79,6 +89,15 @@ def bring(cfg: DictConfig, folder: Path) -> None:
         sys.exit(130)
 
 
+def exports_hash(cfg: DictConfig, known: dict[str, list[Any]]) -> str | None:
+    """A hash of the files that the runtime will run, if they lie in the model folder."""
+    if cfg.runtime == "torch" or cfg.runtime_file is not None:
+        return None
+    folder = Path(cfg.model) / "exports"
+    files = sorted(path for path in folder.glob(f"{cfg.runtime}*/**/*") if path.is_file())
+    return files_hash(folder / cfg.runtime, files, known)
+
+
 def settings_of(cfg: DictConfig, state: State) -> dict[str, Any]:
     """All that decides what the album keeps of a photo.
 
@@ -104,6 +123,7 @@ def settings_of(cfg: DictConfig, state: State) -> dict[str, Any]:
         "min_face": cfg.min_face,
         "gallery": gallery and files_hash(Path(gallery), [Path(gallery) / "meta.json"], known),
         "runtime": cfg.runtime, "precision": cfg.precision,
+        "exports": exports_hash(cfg, known),
         "runtime_file": file and files_hash(Path(file), [Path(file)], known),
         "score_thresh": OmegaConf.to_container(thresholds) if OmegaConf.is_config(thresholds) else thresholds,
         "thumbnail": cfg.thumbnail,

@@ -64,7 +64,15 @@ def people_of(records: list[Record]) -> list[list[int]]:
 
 def write(folder: Path, records: list[Record], **settings: Any) -> Path:
     folder.mkdir(exist_ok=True)
-    settings = {"broken": {}, "title": "Made up", "base": "../photos/", "page": 60, "px": 320, **settings}
+    settings = {
+        "broken": {},
+        "title": "Made up",
+        "base": "../photos/",
+        "page": 60,
+        "px": 320,
+        "key": "0" * 8,
+        **settings,
+    }
     write_page(folder, Album(records, people_of(records), **settings))
     return folder
 

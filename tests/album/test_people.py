@@ -57,3 +57,8 @@ def test_numbers_stay_where_members_stay() -> None:
 
 def test_the_number_of_a_person_who_is_gone_is_not_given_again() -> None:
     assert number([0, 1], ["x", "y"], {"gone": 8}) == [9, 10]
+
+
+def test_a_number_is_given_once() -> None:
+    assert number([0, 1], ["a", "c"], {"a": 1}, highest=2) == [1, 3]
+    assert number([0], ["z"], {}) == [1]

@@ -51,6 +51,10 @@ def script(album: Path, name: str) -> Any:
     return json.loads(f"[{text[text.index('(') + 1 : text.rindex(')')]}]")
 
 
+def small_copies(album: Path, record: Record) -> list[str]:
+    return record.pictures(320, key_of(state(album)["settings"]))
+
+
 def numbers(album: Path) -> tuple[int, int, int]:
     told = state(album)["numbers"]
     return told["photos"], told["new"], told["removed"]
@@ -65,7 +69,9 @@ def left_alone(album: Path, call: Callable[[], Any]) -> bool:
 
 def make(cli: Cli, model: Path, photos: Path, *words: str) -> Path:
     out = photos.parent / "album"
-    return cli("album", f"source={photos}", f"model={model}", f"out={out}", "batch_size=4", *words)
+    return cli(
+        "album", f"source={photos}", f"model={model}", f"out={out}", "batch_size=4", "min_face=8", *words
+    )
 
 
 def test_an_album_says_what_the_model_says(
@@ -77,7 +83,7 @@ def test_an_album_says_what_the_model_says(
     assert numbers(album) == (6, 6, 0)
     found = records(album)
     for name, record in found.items():
-        (told,) = mbapps.load(model).predict(photos / name)
+        (told,) = mbapps.load(model, min_face=8).predict(photos / name)
         boxes = told.answers["detection"].to_json()
         assert [one[0] for one in record.objects] == [box["name"] for box in boxes]
         assert [one[0] for one in record.labels["fine_grained"]][0] == told.answers["fine_grained"].to_json()[
@@ -90,7 +96,7 @@ def test_an_album_says_what_the_model_says(
     assert {group["name"] for group in meta["groups"]} >= {"Objects", "Labels", "People", "Attributes"}
     assert (meta["base"], meta["title"], meta["map"]) == ("../photos/", "photos", False)
     for record in found.values():
-        assert all((album / "thumbs" / path).is_file() for path in record.pictures(320))
+        assert all((album / "thumbs" / path).is_file() for path in small_copies(album, record))
     assert str(album / "index.html") in capsys.readouterr().out.replace("\n", "")
     assert not list(album.glob("*.lock"))
 
@@ -108,6 +114,7 @@ def test_an_unchanged_album_needs_no_network(cli: Cli, model: Path, photos: Path
     code = (
         "import sys\nfrom mbapps.__main__ import main\n"
         f"sys.argv = ['mbapps', 'album', 'source={photos}', 'model={model}', 'out={album}', 'batch_size=4']\n"
+        "sys.argv.append('min_face=8')\n"
         "main()\nprint(sorted({'torch', 'numpy', 'cv2', 'PIL', 'faiss'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -130,7 +137,7 @@ def test_only_what_changed_is_looked_at_again(cli: Cli, model: Path, photos: Pat
     assert after["0001.jpg"].hash == after["new/0007.jpg"].hash != before["0001.jpg"].hash
     assert after["renamed.jpg"].vector == before["0003.jpg"].vector
     assert "0002.jpg" not in after
-    shown = {path for record in after.values() for path in record.pictures(320)}
+    shown = {path for record in after.values() for path in small_copies(album, record)}
     assert {path.relative_to(album / "thumbs").as_posix() for path in (album / "thumbs").glob("*/*")} == shown
     assert len(list(album.glob("data-*"))) == 1
     assert left_alone(album, lambda: make(cli, model, photos))
@@ -219,6 +226,7 @@ def test_a_killed_run_goes_on_from_its_shards(model: Path, tmp_path: Path, cli: 
         f"model={model}",
         f"out={album}",
         "batch_size=4",
+        "min_face=8",
     ]
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 120
@@ -404,7 +412,75 @@ def test_a_damaged_shard_or_a_lost_picture_is_made_again(cli: Cli, model: Path, 
     shard.write_bytes(shard.read_bytes()[:99])
     make(cli, model, photos)
     assert numbers(album) == (6, 6, 0)
-    (album / "thumbs" / records(album)["0003.jpg"].pictures(320)[0]).unlink()
+    (album / "thumbs" / small_copies(album, records(album)["0003.jpg"])[0]).unlink()
     (album / "index.html").unlink()
     make(cli, model, photos)
     assert numbers(album) == (6, 1, 0)
+
+
+def test_photos_that_have_all_changed_are_still_its_own(cli: Cli, model: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    good = write_photos(tmp_path / "good", 3)
+    (photos / "one.jpg").write_bytes((good / "0000.jpg").read_bytes()[:200])
+    album = make(cli, model, photos)
+    assert state(album)["numbers"]["not_read"] == 1
+    for number in (1, 2):  # mended, and then another picture
+        shutil.copy(good / f"000{number}.jpg", photos / "one.jpg")
+        make(cli, model, photos)
+        assert numbers(album) == (1, 1, 0)
+    (good / "0002.jpg").unlink()
+    with pytest.raises(ValueError, match="has none of the 1 photos of the album"):
+        make(cli, model, good)
+
+
+def test_a_command_that_fails_leaves_the_album_as_it_was(cli: Cli, model: Path, photos: Path) -> None:
+    album = make(cli, model, photos)
+    for word in ("score_thresh=7", "min_face=-5", "source="):
+        before = (album / STATE).read_bytes()
+        with pytest.raises(ValueError, match=r"score_thresh|min_face|source= is empty"):
+            make(cli, model, photos, word)
+        assert (album / STATE).read_bytes() == before
+    assert left_alone(album, lambda: make(cli, model, photos))
+
+
+def test_a_lost_part_of_the_page_is_noticed(cli: Cli, model: Path, photos: Path) -> None:
+    album = make(cli, model, photos)
+    (album / "album.js").unlink()
+    next(album.glob("data-*/photos-0.js")).write_text("")
+    make(cli, model, photos)
+    assert (album / "album.js").is_file()
+    assert len(script(album, "photos-0")[0]) == 6
+    shutil.rmtree(album / "thumbs")
+    make(cli, model, photos)
+    for record in records(album).values():
+        assert all((album / "thumbs" / path).is_file() for path in small_copies(album, record))
+
+
+def test_what_the_disk_refused_is_tried_again(
+    cli: Cli, model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mbapps.album import filling
+
+    read = filling.read_image
+
+    def refuse(path: Path) -> Any:
+        if path.name == "0002.jpg":
+            raise OSError(5, "Input/output error")
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filling, "read_image", refuse)
+        album = make(cli, model, photos)
+    assert script(album, "meta")[0]["broken"] == [["0002.jpg", "Input/output error"]]
+    make(cli, model, photos)
+    assert numbers(album) == (6, 1, 0)
+    assert script(album, "meta")[0]["broken"] == []
+
+
+def test_links_to_nothing_and_other_albums(cli: Cli, model: Path, photos: Path) -> None:
+    make(cli, model, photos, f"out={photos / 'old'}")
+    (photos / "lost.jpg").symlink_to("nowhere.jpg")
+    album = make(cli, model, photos)
+    assert numbers(album) == (6, 6, 0)
+    assert script(album, "meta")[0]["broken"] == [["lost.jpg", "a link to nothing, or no file"]]

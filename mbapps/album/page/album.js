@@ -25,20 +25,26 @@ function make(name, settings = {}, ...children) {  // text is only ever set as t
   element.append(...children.filter(child => child !== null));
   return element;
 }
-const picture = (photo, face) => `thumbs/${photo.hash.slice(0, 2)}/${photo.hash}-${data.meta.px}${face === undefined ? '' : `-${face}`}.jpg`;
+const picture = (photo, face) => `thumbs/${photo.hash.slice(0, 2)}/${photo.hash}-${data.meta.px}${face === undefined ? '' : `-${data.meta.key}-${face}`}.jpg`;
 const address = photo => data.meta.base + photo.id.split('/').map(encodeURIComponent).join('/');
 const fileName = photo => photo.id.slice(photo.id.lastIndexOf('/') + 1);
 
 // ---- what is asked for: kept in the address, so that the browser's "back" works
 
 let state = {};
+function likeable(like) {  // p12 or f12.0, of a photo that is there
+  const [, kind, row] = /^(p|f)(\d+)(?:\.\d+)?$/.exec(like || '') || [];
+  return kind && data.photos[row] && data.meta[kind === 'p' ? 'photoDim' : 'faceDim'] ? like : null;
+}
 const fresh = {view: 'photos', tags: [], text: '', area: null, like: null, page: 0, open: null};
 function read() {
   const words = new URLSearchParams(location.hash.slice(1));
+  if (words.has('of') && words.get('of') !== document.body.dataset.folder)  // rows mean other photos now
+    ['tags', 'like', 'open', 'page'].forEach(key => words.delete(key));
   const numbers = text => text ? text.split(',').map(Number).filter(Number.isFinite) : [];
   const area = numbers(words.get('area'));
   const open = words.has('open') ? Number(words.get('open')) : null;
-  state = {...fresh, view: words.get('view') || 'photos', text: words.get('text') || '', like: words.get('like'),
+  state = {...fresh, view: words.get('view') || 'photos', text: (words.get('text') || '').trim(), like: likeable(words.get('like')),
     tags: numbers(words.get('tags')).filter(tag => tag in tagName), area: area.length === 4 ? area : null,
     page: Math.max(0, Number(words.get('page')) || 0), open: open !== null && data.photos[open] ? open : null};
 }
@@ -49,7 +55,7 @@ function go(change, replace = false) {
     const value = next[key];
     if (value !== null && value !== '' && value !== fresh[key] && !(Array.isArray(value) && !value.length)) words.set(key, value);
   }
-  const hash = `#${words}`;
+  const hash = `#${String(words) && `${words}&of=${document.body.dataset.folder}`}`;
   if (hash === (location.hash || '#')) return;
   if (replace) { history.replaceState(null, '', hash); show(); } else location.hash = hash;
 }
@@ -118,6 +124,7 @@ async function rank(like) {
   const owners = kind === 'p' ? data.photos.map((_, owner) => owner) : chunks().flatMap(chunk => data.faces[chunk].owners);
   const every = parts.flatMap(part => [...Array(part.length / dim).keys()].map(at => part.subarray(at * dim, (at + 1) * dim)));
   const asked = every[kind === 'p' ? row : owners.indexOf(Number(row)) + Number(face)];
+  if (!asked) return new Map();
   const dot = (a, b) => { let sum = 0; for (let at = 0; at < a.length; at++) sum += a[at] * b[at]; return sum; };
   const best = new Map();
   every.forEach((vector, at) => {
@@ -215,6 +222,7 @@ function showGrid(scores) {
 
 function showPeople() {
   const group = data.meta.groups.find(one => one.name === 'People');
+  if (!group) return showGrid(null);
   const tags = new Map(group.values.map(([name], row) => [name, group.first + row]));
   const found = new Set(listed.flatMap(row => data.photos[row].tags));
   const people = data.meta.people.map(([number, count, row, face]) => ({number, count, row, face, tag: tags.get(`Person ${number}`)}))
