@@ -44,6 +44,7 @@ ALLOWED = {
         "files",
         "geo",
         "geo_verbs",
+        "finding",
         "image_ids",
         "images",
         "memory",
