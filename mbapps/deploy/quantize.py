@@ -19,7 +19,7 @@ from .sessions import need, quiet
 from .writers import METADATA, explaining
 
 BY_NNCF = ("openvino", "onnx")
-LEAST_SHARE = 0.7  # of the layers with weights that must be in 8 bits
+LEAST_SHARE = 0.6  # of the layers with weights; ONNX Runtime runs those that give answers in float
 ORT_INT8 = ("QLinearConv", "QGemm", "QLinearMatMul", "ConvInteger", "MatMulInteger")  # as it joins them
 ORT_FLOAT = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "NhwcFusedConv")
 ARITHMETIC = ["Add", "Multiply", "Subtract", "Divide", "Mul", "Sub", "Div"]  # without weights: of decoding

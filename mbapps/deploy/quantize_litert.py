@@ -14,8 +14,7 @@ from .layer_names import Weights, find_places
 from .sessions import need
 from .writers import add_litert_facts
 
-LINEAR = "FULLY_CONNECTED"  # answers in float: 256 levels are few for the scores of a thousand classes
-LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", LINEAR)
+LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 BETWEEN = ("PAD", "TRANSPOSE", "RESHAPE", "MEAN", "AVERAGE_POOL_2D", "RELU", "HARD_SWISH")  # of maps
 
 
@@ -34,6 +33,7 @@ class TfLiteFile:
         codes = [code.builtinCode for code in self.model.operatorCodes]
         names = self.tools.TFL_OP_CODE_TO_NAME
         kinds = [names.get(codes[operator.opcodeIndex]) for operator in graph.operators]
+        self.operators = graph.operators
         self.layers = [
             operator for kind, operator in zip(kinds, graph.operators, strict=True) if kind in LAYERS
         ]
@@ -45,9 +45,25 @@ class TfLiteFile:
             if values is not None:
                 yield place, values
 
-    def scope(self, place: int) -> str:
-        """How the quantiser calls a layer."""
-        return str(self.tools.get_op_scope(self.layers[place], self.tensors))
+    def scope(self, operator: Any) -> str:
+        """How the quantiser calls an operator, as a regular expression."""
+        return f"^{re.escape(self.tools.get_op_scope(operator, self.tensors))}$"
+
+    def answering(self) -> tuple[list[Any], list[Any]]:
+        """Layers that no other layer comes after, and the operators without weights that do."""
+        last: list[Any] = []
+        after: list[Any] = []
+        before_a_layer: set[int] = (
+            set()
+        )  # tensors that a layer is made of, from the end of the file to its start
+        for operator in reversed(self.operators):
+            feeds = not before_a_layer.isdisjoint(operator.outputs)
+            is_layer = any(operator is layer for layer in self.layers)
+            if is_layer or feeds:
+                before_a_layer |= set(operator.inputs)
+            if not feeds:
+                (last if is_layer else after).append(operator)
+        return last, after
 
     def in_8_bits(self) -> list[bool]:
         """Of each layer, whether its weights and its input are."""
@@ -58,7 +74,10 @@ class TfLiteFile:
 def quantize_litert(
     path: Path, views: NDArray[np.uint8], facts: str, keep: Mapping[str, Weights]
 ) -> tuple[int, int]:
-    """Quantise a .tflite file; see `mbapps.deploy.quantize.quantize`. Linear layers take and give floats.
+    """Quantise a .tflite file; see `mbapps.deploy.quantize.quantize`.
+
+    Layers that give the answers have weights in 8 bits, and take and give floats: 256 levels are few for the scores of
+    a thousand classes or boxes.
 
     Returns:
         How many layers have weights and input in 8 bits, and how many there are.
@@ -73,11 +92,13 @@ def quantize_litert(
     recipe = managers.RecipeManager()
     for kind in (*LAYERS, *BETWEEN):
         recipe.add_static_config(regex=".*", operation_name=kind, activation_num_bits=8, weight_num_bits=8)
-    recipe.add_dynamic_config(regex=".*", operation_name=LINEAR, num_bits=8)
     file = TfLiteFile(path)
-    for place in find_places(file.weights(), keep):
+    last, after = file.answering()
+    for layer in last:
+        recipe.add_dynamic_config(regex=file.scope(layer), operation_name="*", num_bits=8)
+    for operator in [*after, *(file.layers[place] for place in find_places(file.weights(), keep))]:
         recipe.add_quantization_config(
-            regex=f"^{re.escape(file.scope(place))}$", operation_name="*",
+            regex=file.scope(operator), operation_name="*",
             algorithm_key=algorithms.AlgorithmName.NO_QUANTIZE,
         )  # fmt: skip
     quantizer = quantizers.Quantizer(str(path), recipe.get_quantization_recipe())
