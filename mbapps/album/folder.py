@@ -126,13 +126,14 @@ def find_photos(source: str, album: Path) -> tuple[dict[str, tuple[Path, Stamp]]
         FileNotFoundError: there are none.
     """
     named, unnamed = find_images(source)
-    inside = os.path.relpath(album.resolve(), root_of(source).resolve())
+    root = root_of(source)
+    inside = os.path.relpath(album.resolve(), root.resolve())
     inside = "" if inside == "." else f"{Path(inside).as_posix()}/"
     unnamed |= {name: "a link to nothing, or no file" for name in no_files(source)}
     found = {}
     albums: dict[str, bool] = {}
     for name, file in named.items():
-        if not name.startswith(inside) and not in_album(name, root_of(source), albums):
+        if not name.startswith(inside) and not in_album(name, root, albums):
             try:
                 found[name] = (file, stamp(file))
             except FileNotFoundError:  # it was there when the folder was listed

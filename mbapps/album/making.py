@@ -66,9 +66,8 @@ def bring_up_to_date(cfg: DictConfig, folder: Path, state: State, wanted: Wanted
             f"source={cfg.source} has none of the {len(state.files)} photos of the album out={folder}; name another "
             "folder for it"
         )
-    answerer = (
-        Answerer.open(cfg) if missing else None
-    )  # what does not fit is told while the album is as it was
+    # what does not fit is told while the album is as it was
+    answerer = Answerer.open(cfg) if missing else None
     if state.files and (other := changed_settings(state.settings, wanted.settings)):
         print(f"the album was made with another {' and another '.join(other)}: all photos are looked at anew")
     gone = set(state.files) - set(wanted.files)
