@@ -55,12 +55,12 @@ def attach_index(
         ValueError: the model answers with no places or is coarse-only; or the gallery is another model's, empty or
             without places.
     """
+    if cfg.gallery is None:
+        return None
     from mbapps.embedding import Embedder
     from mbapps.locating import Locator
     from mbapps.search.gallery import Gallery
 
-    if cfg.gallery is None:
-        return None
     if not knows_places(bundle):
         raise ValueError(
             f"gallery= is for models of task=geo; {cfg.model} is one of {bundle.head_name}: leave gallery= out"

@@ -125,13 +125,13 @@ def test_nothing_unpickles_but_checkpoints(path: Path) -> None:
 
 
 def test_light_imports() -> None:
-    """Opening the package, the command line or a bundle loads neither Lightning nor albumentations nor matplotlib."""
+    """Neither opening the package, the command line or a bundle nor answering loads Lightning or its like."""
     import subprocess
     import sys
 
     code = (
         "import sys, mbapps, mbapps.__main__, mbapps.deploy.bundle, mbapps.search.gallery\n"
-        "import mbapps.tasks.detection, mbapps.report\n"
+        "import mbapps.tasks.detection, mbapps.report, mbapps.answering, mbapps.embedding, mbapps.locating\n"
         "heavy = {'pytorch_lightning', 'albumentations', 'matplotlib', 'torchvision', 'timm', 'h5py', 'tensorboard'}\n"
         "print(sorted((heavy | {'faiss'}) & set(sys.modules)))"
     )

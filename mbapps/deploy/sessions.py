@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbapps.images import UInt8Image
+
+SHARES = 4  # of a batch for each request: one that is done early takes another
 
 
 class Session(Protocol):
@@ -70,21 +73,50 @@ class OnnxSession:
 
 
 class OpenVinoSession:
-    """A .xml file and its .bin in OpenVINO, on the CPU, in full precision."""
+    """A .xml file and its .bin in OpenVINO, on the CPU, in full precision.
+
+    All threads work on one image; several images are shared out among them, which takes less time in all.
+    """
 
     def __init__(self, path: Path, outputs: Sequence[str], threads: int | None = None):
-        (openvino,) = need("openvino", "openvino")
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        (self.openvino,) = need("openvino", "openvino")
+        self.settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
         if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
-        self.model = core.compile_model(core.read_model(str(path)), "CPU", settings)
-        self.request = self.model.create_infer_request()
+            self.settings["INFERENCE_NUM_THREADS"] = threads
+        self.core = self.openvino.Core()
+        self.model = self.core.read_model(str(path))
         self.outputs = list(outputs)
+        self.alone = self._compiled("LATENCY").create_infer_request()
+        self.queue: Any = None  # of requests that run side by side; made for the first batch of several
 
     def run(self, images: UInt8Image) -> list[NDArray[Any]]:
-        self.request.infer({0: images}, share_inputs=True)
-        return [np.array(self.request.get_tensor(name).data) for name in self.outputs]
+        if len(images) > 1 and self.model.input(0).partial_shape[0].is_dynamic:
+            return self._share_out(images)
+        self.alone.infer({0: images}, share_inputs=True)
+        return self._arrays(self.alone)
+
+    def _share_out(self, images: UInt8Image) -> list[NDArray[Any]]:
+        if self.queue is None:
+            self.queue = self.openvino.AsyncInferQueue(self._compiled("THROUGHPUT"))
+            self.queue.set_callback(self._keep)
+        size = math.ceil(len(images) / (SHARES * len(self.queue)))
+        found: dict[int, list[NDArray[Any]]] = {}
+        for start in range(0, len(images), size):
+            self.queue.start_async({0: images[start : start + size]}, (found, start), share_inputs=True)
+        self.queue.wait_all()
+        return [
+            np.concatenate(parts) for parts in zip(*(found[start] for start in sorted(found)), strict=True)
+        ]
+
+    def _keep(self, request: Any, place: tuple[dict[int, list[NDArray[Any]]], int]) -> None:
+        found, start = place
+        found[start] = self._arrays(request)
+
+    def _arrays(self, request: Any) -> list[NDArray[Any]]:
+        return [np.array(request.get_tensor(name).data) for name in self.outputs]
+
+    def _compiled(self, hint: str) -> Any:
+        return self.core.compile_model(self.model, "CPU", {**self.settings, "PERFORMANCE_HINT": hint})
 
 
 class LiteRtSession:

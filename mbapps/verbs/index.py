@@ -15,8 +15,9 @@ from mbapps.index_rows import check_broken, offer
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from mbapps.embedding import Embedder, ShardWriter
+    from mbapps.embedding import Embedder
     from mbapps.search.gallery import Gallery
+    from mbapps.shard_writer import ShardWriter
 
 SHOWN_BROKEN = 10  # reasons printed; all stand in results.json
 
@@ -195,8 +196,8 @@ def embed(
 ) -> ShardWriter | None:
     """Write shards of all files, this process its part of them; None if there are no files."""
     from mbapps import app
-    from mbapps.embedding import ShardWriter
     from mbapps.images import default_workers
+    from mbapps.shard_writer import ShardWriter
 
     if not files:
         return None

@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,7 @@ def run(cfg: DictConfig) -> None:
         maps = drawn_names(images, source, folder / "maps", keep=kept, ending=".jpg")
         drawn = drawn_names(videos, source, folder / "videos", keep=(), ending=".mp4")
     answerer = Answerer.open(cfg, maps)
+    opened = time.perf_counter()
     coco = CocoResults(folder / "coco_results.json", image_ids, category_ids(answerer.bundle))
     with (
         json_file(folder / "predictions.json", "{}") as out,
@@ -120,22 +122,34 @@ def run(cfg: DictConfig) -> None:
     if coco.written:
         notes.append(f"image ids of coco_results.json: {origin}")
         notes += ["coco_results.json holds the images; frames of videos have no image id"] * bool(videos)
-    _tell(folder, job, notes, time.perf_counter() - started)
+    ended = time.perf_counter()
+    _tell(folder, job, notes, ended - started, ended - opened)
 
 
 def predict_images(job: Job, files: Sequence[Path], coco: CocoResults, drawn: dict[Path, Path]) -> None:
-    """Answer for each image; `drawn` tells where to write its picture, if anywhere."""
+    """Answer for each image; `drawn` tells where to write its picture, if anywhere.
+
+    A thread answers for a batch while the next is read and the one before is written.
+    """
     from mbapps.images import BrokenImageError, write_image
-    from mbapps.sources import batched, read_images
+    from mbapps.sources import READERS, batched, read_ahead, read_images
+
+    def answer(batch: list[tuple[Path, Any]]) -> tuple[dict[str, str], list[Any], list[Any]] | None:
+        if job.stop.is_set():
+            return None
+        broken = {str(file): str(image) for file, image in batch if isinstance(image, BrokenImageError)}
+        readable = [(file, image) for file, image in batch if str(file) not in broken]
+        return broken, readable, job.answer([image for _, image in readable])
 
     if not files:
         return
     bar = job.progress.add_task("images", total=len(files))
-    size = job.answerer.batch_size
-    for batch in batched(read_images(files, size), size):
-        job.broken |= {str(file): str(image) for file, image in batch if isinstance(image, BrokenImageError)}
-        readable = [(file, image) for file, image in batch if not isinstance(image, BrokenImageError)]
-        answers = job.answer([image for _, image in readable])
+    batches = batched(read_images(files, 2 * READERS), job.answerer.batch_size)
+    for answered in read_ahead((partial(answer, batch) for batch in batches), 1, 1):
+        if answered is None:
+            return
+        broken, readable, answers = answered
+        job.broken |= broken
         for (file, image), (prediction, plain) in zip(readable, answers, strict=True):
             job.answerer.tell(file, image, prediction, plain)
             job.out.item(plain, str(file))
@@ -144,9 +158,7 @@ def predict_images(job: Job, files: Sequence[Path], coco: CocoResults, drawn: di
             if file in drawn:
                 write_image(drawn[file], prediction.draw(image))
         job.images += len(readable)
-        job.progress.advance(bar, len(batch))
-        if job.stop.is_set():
-            return
+        job.progress.advance(bar, len(broken) + len(readable))
 
 
 def predict_video(job: Job, file: Path, drawn: Path | None) -> None:
@@ -222,10 +234,10 @@ def category_ids(bundle: Bundle) -> Sequence[int]:
     return known
 
 
-def _tell(folder: Path, job: Job, notes: Sequence[str], seconds: float) -> None:
+def _tell(folder: Path, job: Job, notes: Sequence[str], seconds: float, answering: float) -> None:
     numbers: dict[str, Any] = {
         "images": job.images, "videos": job.videos, "frames": job.frames, "broken": len(job.broken),
-        "answers": job.found, "seconds": seconds, "images_per_second": (job.images + job.frames) / seconds,
+        "answers": job.found, "seconds": seconds, "images_per_second": (job.images + job.frames) / answering,
     }  # fmt: skip
     numbers |= job.answerer.places.numbers() if job.answerer.places else {}
     results = write_results(folder, numbers, {**run_context(), "runtime": job.answerer.bundle.runtime})

@@ -298,9 +298,9 @@ from mbapps.__main__ import main
 main()
 """
 TOLD = """
-import mbapps.embedding as embedding
-write = embedding.write_shard
-embedding.write_shard = lambda path, *rest: (print("made", path.name), write(path, *rest))
+import mbapps.shard_writer as writer
+write = writer.write_shard
+writer.write_shard = lambda path, *rest: (print("made", path.name), write(path, *rest))
 from mbapps.__main__ import main
 main()
 """
