@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mbapps.deploy.budget import Budget, Candidate, pick_runtime, precisions_of
 from mbapps.deploy.quantize import BY_NNCF, import_nncf
 from mbapps.deploy.runtimes import INT8
-from mbapps.deploy.sessions import need
+from mbapps.deploy.sessions import RUNTIMES, need
 from mbapps.deploy.writers import MODULES
 
 if TYPE_CHECKING:
@@ -23,29 +25,39 @@ LIMITS = ("ms", "macs", "mb")
 def run_budget(cfg: DictConfig, asked: Asked, folder: Path) -> None:
     """Measure the paper's grid; print what fits, the most accurate first; write results.json and report.html.
 
+    Ctrl-C ends it with the network at hand; what was measured until then is told and written.
+
     Raises:
         ValueError: nothing fits; the message has what comes nearest.
     """
+    from itertools import takewhile
+
     from rich.progress import track
 
     from mbapps.deploy.benchmark import measure
     from mbapps.deploy.budget import candidates, export_candidates
     from mbapps.report import print_columns, print_table, run_context, write_report, write_results
     from mbapps.sections import Plot, Rows
+    from mbapps.sources import stop_at_interrupt
 
     budget, runtime, precisions = asked
     found = candidates(cfg.budget.classes, precisions)
     small = [one for one in found if one.excess(budget) <= 1]
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, stop_at_interrupt() as stop:
+
+        def going(one: Candidate) -> bool:
+            return not stop.is_set()
+
         exported = export_candidates(
             small, Path(place), runtime, cfg.budget.classes, batch=cfg.batch, threads=cfg.threads
         )
-        light = [
-            one for one in track(exported, "exporting", len(small), transient=True) if one.excess(budget) <= 1
-        ]
-        for one in track(light * cfg.rounds, "measuring", transient=True):
+        written = track(takewhile(going, exported), "exporting", len(small), transient=True)
+        light = [one for one in written if one.excess(budget) <= 1]
+        rounds = takewhile(going, light * cfg.rounds)
+        for one in track(rounds, "measuring", len(light) * cfg.rounds, transient=True):
             assert one.case is not None
             measure(one.case, float(cfg.seconds))
+    light = [one for one in light if one.case is not None and one.case.took]
     fits = [one for one in light if one.excess(budget) <= 1]
     flat = {
         f"{one.name}_{name}": value
@@ -53,18 +65,23 @@ def run_budget(cfg: DictConfig, asked: Asked, folder: Path) -> None:
         for name, value in {**one.numbers(), "fits": int(one in fits)}.items()
         if value is not None
     }
-    context = {**run_context(), "budget": str(budget), "runtime": runtime, "fits": [one.name for one in fits]}
+    context = {**run_context(), "budget": str(budget), "runtime": runtime, "fits": [one.name for one in fits],
+               "stopped": stop.is_set(), "packages": versions([runtime])}  # fmt: skip
     results = write_results(folder, flat, context)
     sections: list[Any] = [
-        Rows("What fits, the most accurate first", {one.title: one.numbers() for one in fits}),
-        Rows("The whole grid", {one.title: one.numbers() for one in found}),
+        Rows("What fits, the most accurate first", {one.title: one.numbers() for one in fits}, bars=False),
+        Rows("The whole grid", {one.title: one.numbers() for one in found}, bars=False),
     ]
     if light:
         sections.insert(0, Plot("Accuracy and latency", draw(light, fits, budget), PLOTTED))
-    report = write_report(folder / "report.html", f"what fits {budget}, runtime={runtime}", sections)
+    how = f"{budget}, runtime={runtime} batch={cfg.batch}"
+    how += "" if cfg.threads is None else f" threads={cfg.threads}"
+    report = write_report(folder / "report.html", f"what fits {how}", sections)
     titles = ["alpha", "px", "precision", "top-1", "M adds", "p50 ms", "MB"]
-    print_columns(f"{budget}, runtime={runtime}, the most accurate first", titles, [row(one) for one in fits])
+    print_columns(f"{how}, the most accurate first", titles, [row(one) for one in fits])
     print_table("benchmark", {"grid": len(found), "fit": len(fits)}, paths=[results, report])
+    print(TRAINED)
+    end(stop.is_set())
     if not fits:
         nearest = min(found, key=lambda one: (one.case is None, one.excess(budget)))
         raise ValueError(
@@ -72,7 +89,33 @@ def run_budget(cfg: DictConfig, asked: Asked, folder: Path) -> None:
         )
 
 
-PLOTTED = "Top-1 on ImageNet of the released weights, over the time that half of the runs take; hollow ones do not fit."
+TRAINED = "top-1 of 8 bits is of networks that were trained for them; quantised afterwards, some lose more"
+PLOTTED = (
+    "Top-1 on ImageNet of the released weights, in 8 bits of those trained for them, over the time that half of the "
+    "runs of a batch take; hollow ones do not fit. Named are those that none is both faster and better than."
+)
+
+
+def several(value: Any) -> list[Any] | None:
+    """Turn one, or a list of several, into a list without repetitions; None stays."""
+    if value is None:
+        return None
+    return (
+        list(dict.fromkeys(value)) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    )
+
+
+def versions(runtimes: Iterable[str]) -> dict[str, str]:
+    """Give the versions of the packages that run some runtimes; torch's stands in every context."""
+    packages = {RUNTIMES[name].package for name in runtimes if name in RUNTIMES}
+    return {package: version(package) for package in sorted(packages)}
+
+
+def end(stopped: bool) -> None:
+    """Leave with the exit code of Ctrl-C, if there was one, and a word on it."""
+    if stopped:
+        print("stopped: the files hold what was measured until then", file=sys.stderr)
+        sys.exit(130)
 
 
 class Asked(NamedTuple):
@@ -101,7 +144,9 @@ def asked_for(cfg: DictConfig) -> Asked:
             raise ValueError(f"a budget is measured with one {name}, got {cfg[name]}")
     runtime = pick_runtime(cfg.runtime)
     need(runtime, *MODULES[runtime])
-    precisions = precisions_of(runtime, [cfg.precision] if isinstance(cfg.precision, str) else cfg.precision)
+    if cfg.threads is not None and not RUNTIMES[runtime].threads:
+        raise ValueError(f"runtime={runtime} takes as many threads as it likes: leave threads= out")
+    precisions = precisions_of(runtime, several(cfg.precision))
     if INT8 in precisions and runtime in BY_NNCF:
         import_nncf()
     return Asked(Budget(**{name: cfg.budget[name] for name in LIMITS}), runtime, precisions)
@@ -133,11 +178,14 @@ def draw(measured: Sequence[Candidate], fits: Sequence[Candidate], budget: Budge
             face = colour if inside else "none"
             label = precision if inside else None
             ax.scatter(times, [one.top1 for one in points], facecolor=face, edgecolor=colour, label=label)
-    for one in measured:
-        ax.annotate(
-            f"{one.alpha:g}@{one.side}", (one.numbers()["p50_ms"], one.top1), (4, -3),
-            textcoords="offset points", fontsize=6,
-        )  # fmt: skip
+    best = 0.0
+    for one in sorted(measured, key=lambda one: (one.numbers()["p50_ms"], -one.top1)):
+        if one.top1 > best:
+            best = one.top1
+            ax.annotate(
+                f"{one.alpha:g}@{one.side}", (one.numbers()["p50_ms"], one.top1), (-4, 3),
+                textcoords="offset points", fontsize=6, ha="right",
+            )  # fmt: skip
     if budget.ms is not None:
         ax.axvline(budget.ms, color=INK, linewidth=1)
     ax.set_xlim(left=0)

@@ -85,6 +85,7 @@ class Rows:
     title: str
     rows: Mapping[str, Mapping[str, Any]]
     about: str = ""
+    bars: bool = True  # behind what may be a share, a number from 0 to 1
 
     def html(self) -> str:
         if not self.rows:
@@ -98,9 +99,8 @@ class Rows:
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
         return f'{_about(self.about)}<div class="wide">{table}</div>'
 
-    @staticmethod
-    def _cell(column: str, value: Any) -> str:
-        share = isinstance(value, float) and 0 <= value <= 1
+    def _cell(self, column: str, value: Any) -> str:
+        share = self.bars and isinstance(value, float) and 0 <= value <= 1
         bar = f' class="bar" style="--share:{value:.3f}"' if share else ""
         return f"<td{bar}>{escape(format_value(column, value))}</td>"
 

@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 
 from .passes import parts
-from .runtimes import FLOAT, INT8, TORCH, check_digests, export_folder, read_export
+from .runtimes import FLOAT, INT8, TORCH, check_origin, export_folder, read_export
+from .saving import fingerprint
 from .sessions import RUNTIMES
 
 
 @dataclass
 class Case:
     """One way to run a network, and what was measured of it.
+
+    peak: the most memory in MB, of 1e6 bytes, that its process had: Python and what the runtime imports are in it.
 
     threads: None leaves them to the runtime.
     batch: images at a time.
@@ -83,9 +86,11 @@ def find_cases(
 
     Raises:
         FileNotFoundError: a runtime that was named has no file.
-        ValueError: there is no such runtime, or a file was altered.
+        ImportError: a runtime that was named is not installed.
+        ValueError: there is no such runtime, or a file was altered or comes from another model folder.
     """
     left_out: list[str] = []
+    origin = fingerprint(model)
     cases: list[Case] = []
     several = parts(facts)
     for runtime, precision, part in _files(model, runtimes, precisions, list(several)):
@@ -98,7 +103,13 @@ def find_cases(
         else:
             path = export_folder(model, runtime, precision, part) / RUNTIMES[runtime].file
             export = read_export(path)
-            check_digests(path.parent, export)
+            check_origin(path, export, origin)
+            if not RUNTIMES[runtime].installed:
+                reason = f"runtime={runtime} needs a package that is missing: pip install 'mbapps[{runtime}]'"
+                if runtimes:
+                    raise ImportError(reason)
+                left_out.append(reason)
+                continue
             size = sum((path.parent / name).stat().st_size for name in export["files"])
             least, most = export["batch"]
             outputs = [output["name"] for output in export["outputs"]]
@@ -109,6 +120,9 @@ def find_cases(
                 left_out.append(f"{which} with batch={batch}: its file takes {least} at a time")
                 continue
             for count in threads:
+                if count is not None and runtime != TORCH and not RUNTIMES[runtime].threads:
+                    left_out.append(f"{runtime} with threads={count}: it takes as many as it likes")
+                    continue
                 settings = {**asked, "threads": count, "batch": batch}
                 cases.append(Case(runtime, precision, count, batch, size / 1e6, settings, part))
     return cases, left_out
@@ -119,9 +133,9 @@ def _files(
 ) -> Iterator[tuple[str, str, str]]:
     """Runtimes, precisions and parts that are there; of one that was named it is an error that it is not."""
     runnable = [name for name, runtime in RUNTIMES.items() if runtime.session is not None]
-    if unknown := [name for name in runtimes or () if name not in (TORCH, *runnable)]:
+    if unknown := [str(name) for name in runtimes or () if name not in (TORCH, *runnable)]:
         raise ValueError(f"runtime must be of {', '.join((TORCH, *runnable))}, got {', '.join(unknown)}")
-    if unknown := [name for name in precisions or () if name not in (FLOAT, INT8)]:
+    if unknown := [str(name) for name in precisions or () if name not in (FLOAT, INT8)]:
         raise ValueError(f"precision must be {FLOAT} or {INT8}, got {', '.join(unknown)}")
     for runtime in runtimes or (TORCH, *runnable):
         found = [
@@ -142,14 +156,20 @@ def _files(
 
 
 def measure(case: Case, seconds: float) -> None:
-    """Run a case in a process of its own, which shares neither threads nor memory with another.
+    """Run a case in a process of its own, which shares neither threads nor memory with another; Ctrl-C leaves it be.
 
     Raises:
         ChildProcessError: that process failed; the message has its last line.
     """
     asked = json.dumps({**case.asked, "seconds": seconds})
     words = [sys.executable, "-m", "mbapps.deploy.stopwatch", asked]
-    run = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": _path()})
+    run = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": _path()},
+        start_new_session=True,
+    )
     if run.returncode:
         lines = run.stderr.strip().splitlines() or ["it said nothing"]
         raise ChildProcessError(f"{case.name} could not be measured: {lines[-1]}")

@@ -43,17 +43,8 @@ class RuntimeFile:
     def __init__(self, path: Path, fingerprint: str, *, threads: int | None = None):
         self.path = path
         self.facts = read_export(path)
-        if self.facts["fingerprint"] != fingerprint:
-            raise ValueError(
-                f"{path} was exported from another model, or from this one before it was changed; export it again "
-                "from the folder that model= names"
-            )
-        check_digests(path.parent, self.facts)
+        check_origin(path, self.facts, fingerprint)
         runtime = RUNTIMES[self.facts["runtime"]]
-        if runtime.session is None:
-            raise ValueError(
-                f"{path}: runtime={self.facts['runtime']} does not run from Python on this system"
-            )
         names = [output["name"] for output in self.facts["outputs"]]
         self.session: Session = runtime.session(path, names, threads)
 
@@ -165,6 +156,10 @@ def open_runtime(
     if runtime not in (TORCH, *RUNTIMES):
         raise ValueError(f"runtime must be one of {', '.join((TORCH, *RUNTIMES))}, got {runtime!r}")
     check_precision(precision)
+    if runtime != TORCH and RUNTIMES[runtime].session is None:
+        raise ValueError(
+            f"runtime={runtime} does not run from Python on this system; its files are for devices"
+        )
     path = Path(file) if file else export_folder(model, runtime, precision, part) / RUNTIMES[runtime].file
     if not path.exists():
         named = f"runtime_file={file}" if file else f"{path}"
@@ -176,9 +171,11 @@ def open_runtime(
             else ""
         )
         raise FileNotFoundError(f"no file at {named}: mbapps export model={model} {asked} writes one{tried}")
-    own = read_export(path)["runtime"]
-    if own != runtime:
-        raise ValueError(f"runtime_file={path} is for runtime={own}, not runtime={runtime}")
+    own = read_export(path)
+    if own["runtime"] != runtime:
+        raise ValueError(f"runtime_file={path} is for runtime={own['runtime']}, not runtime={runtime}")
+    if precision == INT8 != own["precision"]:
+        raise ValueError(f"runtime_file={path} is in {own['precision']}, not in precision={precision}")
     return RuntimeFile(path, fingerprint)
 
 
@@ -232,12 +229,21 @@ def _check(facts: Any, name: str) -> None:
             raise TypeError("each output needs its name, head and output")
 
 
-def check_digests(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Compare an export's files with what was written.
+def check_origin(path: Path, facts: Mapping[str, Any], fingerprint: str) -> None:
+    """See that an exported file comes from a model folder as it is now, and is what was written.
 
     Raises:
-        ValueError: one is missing or was altered.
+        ValueError: it was exported from another one, or one of its files is missing or was altered.
     """
+    if facts["fingerprint"] != fingerprint:
+        raise ValueError(
+            f"{path} was exported from another model, or from this one before it was changed; export it again "
+            "from the folder that model= names"
+        )
+    _check_digests(path.parent, facts)
+
+
+def _check_digests(folder: Path, facts: Mapping[str, Any]) -> None:
     for name, wanted in facts["files"].items():
         path = folder / name
         if not path.is_file() or digest(path) != wanted:

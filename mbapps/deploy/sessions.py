@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -155,12 +156,18 @@ class Runtime(NamedTuple):
     file: str  # the main file's name
     package: str  # that runs it
     session: Any  # None: it does not run from Python on every system
+    threads: bool = True  # their number can be set
+
+    @property
+    def installed(self) -> bool:
+        """Whether what runs it is there; nothing is imported."""
+        return find_spec(self.package.replace("-", "_")) is not None
 
 
 RUNTIMES = {
     "onnx": Runtime("model.onnx", "onnxruntime", OnnxSession),
     "openvino": Runtime("model.xml", "openvino", OpenVinoSession),
     "litert": Runtime("model.tflite", "ai-edge-litert", LiteRtSession),
-    "executorch": Runtime("model.pte", "executorch", ExecuTorchSession),
+    "executorch": Runtime("model.pte", "executorch", ExecuTorchSession, threads=False),
     "coreml": Runtime("model.mlpackage", "coremltools", None),
 }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.figure import Figure
     from omegaconf import DictConfig
 
@@ -14,15 +17,21 @@ if TYPE_CHECKING:
 
 
 def run(cfg: DictConfig) -> None:
-    """Measure each case in a process of its own; print a table, write results.json and report.html."""
+    """Measure each case in a process of its own; print a table, write results.json and report.html.
+
+    Ctrl-C ends it with the case at hand; what was measured until then is told and written.
+    """
+    from itertools import takewhile
+
     from rich.progress import track
 
     from mbapps import app
-    from mbapps.budget_verb import LIMITS, asked_for, run_budget
+    from mbapps.budget_verb import LIMITS, asked_for, end, run_budget, several, versions
     from mbapps.deploy.benchmark import find_cases, measure
     from mbapps.models.folder import read_facts
     from mbapps.report import print_columns, print_table, run_context, write_report, write_results
     from mbapps.sections import Plot, Rows
+    from mbapps.sources import stop_at_interrupt
 
     check(cfg)
     if any(cfg.budget[name] is not None for name in LIMITS):
@@ -37,33 +46,65 @@ def run(cfg: DictConfig) -> None:
     if not cases:
         raise ValueError(f"nothing of {model} can be measured: {'; '.join(left_out) or 'no such precision'}")
     rounds = [case for _ in range(cfg.rounds) for case in cases]
-    for case in track(rounds, "measuring", transient=True):
-        measure(case, float(cfg.seconds))
+    with stop_at_interrupt() as stop:
+        going = takewhile(lambda case: not stop.is_set(), rounds)
+        for case in track(going, "measuring", len(rounds), transient=True):
+            measure(case, float(cfg.seconds))
+    left_out += [f"{case.title}: stopped before it" for case in cases if not case.took]
+    cases = [case for case in cases if case.took]
     table = [(case, case.numbers()) for case in cases]
-    titles = ["", "p50 ms", "p95 ms", "img/s", "MB", "peak MB"]
-    rows = [
-        [case.title, *("–" if value is None else f"{value:.4g}" for value in numbers.values())]
-        for case, numbers in table
-    ]
-    print_columns("benchmark", titles, rows)
+    print_columns("benchmark: latency in ms, size and peak memory in MB", *columns(table))
     for reason in left_out:
         print(f"left out: {reason}")
     flat = {f"{case.name}_{name}": value for case, numbers in table for name, value in numbers.items()}
     known = {name: value for name, value in flat.items() if value is not None}
-    results = write_results(folder, known, {**run_context(), "model": str(model), "left_out": left_out})
+    results = write_results(folder, known, {
+        **run_context(), "model": str(model), "left_out": left_out, "stopped": stop.is_set(),
+        "packages": versions(case.runtime for case in cases),
+    })  # fmt: skip
     sections: list[Section] = [
-        Rows("Measured", {case.title: numbers for case, numbers in table}),
-        Plot("Latency", draw(cases), "Half of the runs take this long; the line ends where 95 % of them do."),
+        Rows("Measured", {case.title: numbers for case, numbers in table}, ABOUT, bars=False),
+        Plot("Latency", draw(cases), PLOTTED),
     ]
     report = write_report(folder / "report.html", f"benchmark of {model}", sections)
     print_table("benchmark", {"cases": len(cases), "rounds": cfg.rounds}, paths=[results, report])
+    end(stop.is_set())
 
 
-def several(value: Any) -> list[Any] | None:
-    """A list of one, or of several; None stays."""
-    if value is None:
-        return None
-    return [value] if isinstance(value, (str, int)) else list(value)
+ABOUT = (
+    "Images of noise. p50_ms and p95_ms are of a batch: half and 95 % of the runs take no longer; images_per_second "
+    "follows from p50_ms. Peak memory is that of a process, with Python and all that the runtime imports."
+)
+PLOTTED = "Half of the runs take this long, divided by the batch; the line ends where 95 % of them do, or at the edge."
+
+
+def columns(table: Sequence[tuple[Case, dict[str, Any]]]) -> tuple[list[str], list[list[str]]]:
+    """Titles and rows of the printed table; batch and threads are in it where they differ."""
+    titles = ["", "p50", "p95", "img/s", "MB", "peak"]
+    rows = [
+        [
+            " ".join(filter(None, [case.runtime, case.precision, case.part])),
+            *map(short, numbers.values()),
+        ]
+        for case, numbers in table
+    ]
+    for title, values in (
+        ("threads", [case.threads for case, _ in table]), ("batch", [case.batch for case, _ in table]),
+    ):  # fmt: skip
+        if len(set(values)) > 1:
+            titles.insert(1, title)
+            for row, value in zip(rows, values, strict=True):
+                row.insert(1, str(value))
+    return titles, rows
+
+
+def short(value: float | None) -> str:
+    """Three digits of a number, or all of its whole part.
+
+    >>> short(0.41234), short(1234.5), short(None)
+    ('0.412', '1234', '–')
+    """
+    return "–" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def check(cfg: DictConfig) -> None:
@@ -72,7 +113,7 @@ def check(cfg: DictConfig) -> None:
     Raises:
         ValueError: a setting is out of its range.
     """
-    from mbapps.budget_verb import LIMITS
+    from mbapps.budget_verb import LIMITS, several
 
     limits = [f"budget.{name}=" for name in LIMITS if cfg.budget[name] is not None]
     if cfg.model is None and not limits:
@@ -89,6 +130,12 @@ def check(cfg: DictConfig) -> None:
             continue
         if not wanted or any(type(value) is not int or value < 1 for value in wanted):
             raise ValueError(f"{key} must be a whole number >= 1, or a list of them, got {cfg[key]}")
+    cores = os.cpu_count() or 1
+    if max(several(cfg.threads) or [1]) > cores:
+        raise ValueError(f"threads must be at most {cores}, the cores of this machine, got {cfg.threads}")
+    for key in ("runtime", "precision"):
+        if several(cfg[key]) == []:
+            raise ValueError(f"{key} must be one or a list of them, or null, got an empty list")
     if type(cfg.seconds) not in (int, float) or not 0 < cfg.seconds <= 3600:
         raise ValueError(f"seconds must be a number above 0, at most 3600, got {cfg.seconds}")
     if type(cfg.rounds) is not int or cfg.rounds < 1:
@@ -110,5 +157,7 @@ def draw(cases: list[Case]) -> Figure:
         ax.plot([middle, slow], [place, place], color=INK, linewidth=1)
     ax.set_yticks(range(len(cases)), [case.title for case in cases])
     ax.invert_yaxis()
+    longest = max(float(np.percentile(case.took, 50)) / case.batch for case in cases)
+    ax.set_xlim(0, 1.5 * longest)  # one slow run among many would make all bars short
     ax.set_xlabel("milliseconds an image")
     return figure

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from conftest import Cli
 from model_files import need_runtime, pictures, save
 
 from mbapps.deploy import benchmark as module
-from mbapps.deploy import budget
+from mbapps.deploy import budget, sessions
 from mbapps.deploy.benchmark import Case, find_cases, measure
 from mbapps.deploy.bundle import Bundle
 from mbapps.deploy.export import export
@@ -44,7 +47,9 @@ def test_a_model_is_measured(cli: Cli, model: Path, capsys: pytest.CaptureFixtur
     assert "milliseconds an image" in page
 
 
-def test_exported_files_are_measured_beside(model: Path) -> None:
+def test_exported_files_are_measured_beside(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     need_runtime("onnx")
     assert export(model, Bundle.open(model), "onnx", pictures(2), batch=2).passed
     found, left_out = cases(model, batches=[1, 2])
@@ -59,6 +64,18 @@ def test_exported_files_are_measured_beside(model: Path) -> None:
     numbers = found[2].numbers()
     assert len(found[2].took) >= 2
     assert numbers["megabytes"] == (model / "exports" / "onnx" / "model.onnx").stat().st_size / 1e6
+    monkeypatch.setattr(sessions, "find_spec", lambda name: None)
+    found, left_out = cases(model)
+    assert [case.name for case in found] == ["torch_float32_batch1"]
+    assert left_out == ["runtime=onnx needs a package that is missing: pip install 'mbapps[onnx]'"]
+    with pytest.raises(ImportError, match=r"runtime=onnx needs a package .*mbapps\[onnx\]"):
+        cases(model, runtimes=["onnx"])
+    monkeypatch.undo()
+    other = shutil.copytree(model / "exports", save(tmp_path / "other", "face_attr", seed=1) / "exports")
+    with pytest.raises(
+        ValueError, match=r"model.onnx was exported from another model, or from this one before"
+    ):
+        cases(other.parent)
     (model / "exports" / "onnx" / "model.onnx").write_bytes(b"0")
     with pytest.raises(ValueError, match=r"was altered since it was exported"):
         cases(model)
@@ -84,11 +101,45 @@ def test_what_is_not_there_is_told(model: Path, cli: Cli, tmp_path: Path) -> Non
         ("threads=[1,0]", r"threads must be a whole number >= 1, or a list of them, got \[1, 0\]"),
         ("seconds=0", r"seconds must be a number above 0, at most 3600, got 0"),
         ("rounds=1.5", r"rounds must be a whole number >= 1, got 1\.5"),
+        ("batch=1.5", r"batch must be a whole number >= 1, or a list of them, got 1\.5"),
+        ("threads=100000", r"threads must be at most \d+, the cores of this machine, got 100000"),
+        ("runtime=[]", r"runtime must be one or a list of them, or null, got an empty list"),
+        ("runtime=3", r"runtime must be of torch, .*, got 3"),
+        ("precision=8", r"precision must be float32 or int8, got 8"),
     ],
 )
 def test_settings_are_checked(cli: Cli, model: Path, words: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         cli("benchmark", f"model={model}", words)
+
+
+def test_ctrl_c_keeps_what_was_measured(
+    cli: Cli, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(case: Case, seconds: float) -> None:
+        measure(case, seconds)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(module, "measure", stopped)
+    words = ("seconds=0.05", "batch=[1,1,2]", f"out={tmp_path / 'run'}")
+    with pytest.raises(SystemExit) as left:
+        cli("benchmark", f"model={model}", "runtime=torch", *words)
+    assert left.value.code == 130
+    assert "the files hold what was measured until then" in capsys.readouterr().err
+    numbers = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert numbers["torch_float32_batch1_p50_ms"] > 0
+    assert "torch_float32_batch2_p50_ms" not in numbers
+    assert numbers["context"]["stopped"] is True
+    assert numbers["context"]["left_out"] == ["torch float32 batch2: stopped before it"]
+
+
+def test_threads_that_can_not_be_set_are_told(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_runtime("onnx")
+    export(model, Bundle.open(model), "onnx", pictures(2))
+    monkeypatch.setitem(sessions.RUNTIMES, "onnx", sessions.RUNTIMES["onnx"]._replace(threads=False))
+    found, left_out = cases(model, threads=[None, 1])
+    assert [case.name for case in found if case.runtime == "onnx"] == ["onnx_float32_batch1"]
+    assert left_out == ["onnx with threads=1: it takes as many as it likes"]
 
 
 def test_a_process_that_fails_is_told(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
