@@ -216,7 +216,8 @@ def _exports(model: Mapping[str, Any]) -> str:
         "## Files for other runtimes\n\n"
         + _table(head, rows)
         + "\n\nThe greatest difference of a raw output is a share "
-        "of its range. A file that did not pass is not opened by `runtime=`." + "".join(notes)
+        "of its range. A file that did not pass is not opened by `runtime=`; one of an earlier export is, if any."
+        + "".join(notes)
     )
 
 

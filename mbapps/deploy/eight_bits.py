@@ -24,6 +24,7 @@ from .triage import LayerReport, triage
 
 CORRECTED_ON = 64 * 224**2  # pixels that biases are corrected on: one batch
 TRIAGED_ON = 8  # images that each layer is tried on
+FEW = 32  # calibration images, below which a warning is due
 
 
 @dataclass
@@ -59,9 +60,15 @@ class Prepared:
 
     def warning(self) -> str:
         """What to say of the images, if anything."""
+        few = ""
+        if len(self.views) < FEW:
+            few = (
+                f"ranges of {len(self.views)} calibration images may not hold for others; name {FEW} and more: "
+                "calibration="
+            )
         if self.shift is None or self.shift < FAR:
-            return ""
-        return (
+            return few
+        return f"{few}; " * bool(few) + (
             f"calibration images look unlike those that the model learned from: channels are {self.shift:.2f} "
             f"standard deviations away, {FAR} is much; ranges measured on them may not hold; name others: calibration="
         )
@@ -87,10 +94,14 @@ def prepare(
         own: images that are known to be like those of training.
 
     Raises:
-        ValueError: there is no such layer, or the network's activation lets no factors through.
+        ValueError: there is no such layer, or none would be left, or the network's activation lets no factors through.
     """
     network = fold_norms(bundle.network)
     kept = chosen_layers(network, keep)
+    if len(kept) == len(weighted_layers(network)):
+        raise ValueError(
+            f"quantize.keep={','.join(keep)} leaves no layer for 8 bits: precision=float32 writes such a file"
+        )
     views = file_views(bundle, images)
     pixels = planes(views)
     several = spread(pixels, max(8, 3 * CORRECTED_ON // views[0].size))
@@ -121,4 +132,14 @@ def spread(pixels: Tensor, count: int) -> Tensor:
     >>> spread(torch.arange(10), 3).tolist()
     [0, 3, 6]
     """
-    return pixels[:: max(1, len(pixels) // count)][:count]
+    return pixels[evenly(len(pixels), count)]
+
+
+def evenly(total: int, count: int) -> list[int]:
+    """At most `count` rows of `total`, from the first to near the last, all as far apart as can be.
+
+    >>> evenly(7, 5), evenly(2, 5)
+    ([0, 1, 2, 4, 5], [0, 1])
+    """
+    count = min(count, total)
+    return [row * total // count for row in range(count)]

@@ -33,13 +33,22 @@ def suppression_of(network: Network) -> Suppression:
     Raises:
         ValueError: there is no detector, or several.
     """
-    found = [name for name in network.heads if "nms_thresh" in network.head(name).settings]
+    found = _with_boxes(network)
     if len(found) != 1:
         raise ValueError(f"nms=true is for a model with one head that gives boxes, not {len(found)} of them")
     settings = network.head(found[0]).settings
     return Suppression(
         found[0], settings["nms_thresh"], settings["score_thresh"], settings["detections_per_img"]
     )
+
+
+def has_boxes(network: Network) -> bool:
+    """Whether a head of a network gives boxes."""
+    return bool(_with_boxes(network))
+
+
+def _with_boxes(network: Network) -> list[str]:
+    return [name for name in network.heads if "nms_thresh" in network.head(name).settings]
 
 
 def add_suppression(path: Path, wanted: Suppression) -> None:

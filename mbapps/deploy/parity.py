@@ -62,6 +62,7 @@ class Parity:
     near: numbers of two answers may differ by twice this share of their size; None takes the tolerance.
     least_agreement: share of what is told by a head that must be alike.
     metric_tolerance: greatest difference of the task's number.
+    least_told: items that must be told, so that there is something to compare.
     """
 
     runtime: str
@@ -75,6 +76,7 @@ class Parity:
     near: float | None = None
     least_agreement: float = LEAST_AGREEMENT
     metric_tolerance: float = METRIC_TOLERANCE
+    least_told: int = 0
 
     @property
     def relative(self) -> float:
@@ -93,7 +95,8 @@ class Parity:
             abs(ours - theirs) <= self.metric_tolerance * max(1.0, abs(ours))
             for ours, theirs in self.metrics.values()
         )
-        return self.relative <= self.tolerance and self.agreement >= self.least_agreement and measured
+        agreed = self.agreement >= self.least_agreement and sum(self.told.values()) >= self.least_told
+        return self.relative <= self.tolerance and agreed and measured
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and strings; an error without end is null."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -72,17 +72,38 @@ def correct_biases(network: Network, pixels: Tensor, names: Iterable[str]) -> No
     """
     layers = weighted_layers(network)
     chosen = {name: layers[name] for name in names}
+    with noted_means(chosen) as means:
+        network(pixels)
+    with in_8_bits(network, chosen), mended(chosen, means, _shift):
+        network(pixels)
+
+
+@contextmanager
+def noted_means(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Note the mean of each channel that layers give in what runs while this is open, by their names."""
     means: dict[str, Tensor] = {}
     with ExitStack() as stack:
-        for name, layer in chosen.items():
-            hook = layer.register_forward_hook(partial(_note_mean, means, name))
+        for name, layer in layers.items():
+            stack.callback(layer.register_forward_hook(partial(_note_mean, means, name)).remove)
+        yield means
+
+
+@contextmanager
+def mended(
+    layers: Mapping[str, nn.Module], means: Mapping[str, Tensor], mend: Callable[..., Tensor] | None = None
+) -> Iterator[None]:
+    """Give the outputs of layers the means that they had, while this is open; nothing stays changed."""
+    with ExitStack() as stack:
+        for name, layer in layers.items():
+            hook = layer.register_forward_hook(partial(mend or _put_right, means, name))
             stack.callback(hook.remove)
-        network(pixels)
-    with ExitStack() as stack, in_8_bits(network, chosen):
-        for name, layer in chosen.items():
-            hook = layer.register_forward_hook(partial(_shift, means, name))
-            stack.callback(hook.remove)
-        network(pixels)
+        yield
+
+
+def _put_right(means: Mapping[str, Tensor], name: str, layer: Any, inputs: Any, output: Tensor) -> Tensor:
+    """Give the output with its mean put right."""
+    shift = means[name] - _mean(output)
+    return output + shift.view(-1, *[1] * (output.dim() - 2))
 
 
 def _mean(output: Tensor) -> Tensor:
@@ -94,10 +115,10 @@ def _note_mean(means: dict[str, Tensor], name: str, layer: nn.Module, inputs: An
     means[name] = _mean(output)
 
 
-def _shift(means: dict[str, Tensor], name: str, layer: Any, inputs: Any, output: Tensor) -> Tensor:
+def _shift(means: Mapping[str, Tensor], name: str, layer: Any, inputs: Any, output: Tensor) -> Tensor:
     """Give the output with its mean put right, and the layer a bias that does so."""
     shift = means[name] - _mean(output)
     if layer.bias is None:
         layer.bias = nn.Parameter(torch.zeros_like(shift))
     layer.bias.data = layer.bias.data + shift
-    return output + shift.view(-1, *[1] * (output.dim() - 2))
+    return _put_right(means, name, layer, inputs, output)

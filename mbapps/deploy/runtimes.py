@@ -46,7 +46,15 @@ class RuntimeFile:
         check_origin(path, self.facts, fingerprint)
         runtime = RUNTIMES[self.facts["runtime"]]
         names = [output["name"] for output in self.facts["outputs"]]
-        self.session: Session = runtime.session(path, names, threads)
+        try:
+            self.session: Session = runtime.session(path, names, threads)
+        except ImportError:
+            raise
+        except Exception as error:  # each runtime has kinds of its own
+            raise ValueError(
+                f"{path} can't be opened by {runtime.package} here: {error or type(error).__name__}; its version may "
+                "be another than that which wrote it: export it again"
+            ) from error
 
     @property
     def heads(self) -> list[str]:

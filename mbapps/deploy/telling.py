@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from .export import Exported
-from .runtimes import FACTS
+from .runtimes import FACTS, FAILED
 
 
 def summary(found: Exported, model: Path) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def tell_failed(name: str, found: Exported) -> str:
         f", {name} is {theirs:.4f} and not {ours:.4f}" for name, (ours, theirs) in parity.metrics.items()
     )
     where, limit = "", ""
-    if math.isfinite(parity.tolerance):
+    if not int8_of(found):
         limit = f", tolerance={parity.tolerance:g}"
         where = "; with the outputs of its layers visible none differs: the runtime joins layers otherwise"
     if parity.layer:
@@ -71,5 +70,19 @@ def tell_failed(name: str, found: Exported) -> str:
     return (
         f"{name} does not give the model's answers: on {parity.images} images its outputs differ by up to "
         f"{parity.relative:.2g} of their range{limit}, and {parity.agreement:.2%} of what is told is alike, "
-        f"{parity.least_agreement:.0%} must be{metric}{where}. The file is kept as {found.path}"
+        f"{parity.least_agreement:.0%} must be{metric}{where}. The file is kept as {found.path}{_others(found)}"
     )
+
+
+def _others(found: Exported) -> str:
+    """What else is to be said of a file that did not pass."""
+    assert found.parity is not None
+    said = ""
+    if not sum(found.parity.told.values()):
+        said += (
+            "; nothing is told of these images, so that no answers can be compared: name others by source="
+        )
+    older = found.path.parent.with_name(found.path.parent.name.removesuffix(f"_{FAILED}"))
+    if older != found.path.parent and older.exists():
+        said += f"; {older} is of an earlier export, and stays in use"
+    return said

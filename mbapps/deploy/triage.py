@@ -13,7 +13,7 @@ from torch import Tensor
 from mbapps.models.network import Network
 
 from .layer_names import weighted_layers
-from .rounding import in_8_bits
+from .rounding import in_8_bits, mended, noted_means
 
 GUILTY_SHARE = 0.5  # of all layers' error that the guilty make together
 MOST_GUILTY = 5
@@ -52,7 +52,7 @@ class LayerReport:
 
 @torch.inference_mode()
 def triage(network: Network, pixels: Tensor, kept: Sequence[str] = ()) -> list[LayerReport]:
-    """Round each layer of a network alone, and see how far its answers move.
+    """Round each layer of a network alone, its biases corrected as in the file, and see how far its answers move.
 
     The answers are the raw outputs of all heads; each output counts alike, whatever its size.
 
@@ -61,11 +61,13 @@ def triage(network: Network, pixels: Tensor, kept: Sequence[str] = ()) -> list[L
         pixels: uint8 [B, 3, S, S].
         kept: layers that stay in float.
     """
-    answers = _answers(network, pixels)
+    layers = weighted_layers(network)
+    with noted_means(layers) as means:
+        answers = _answers(network, pixels)
     spreads = [float(answer.var().clamp(min=1e-12)) for answer in answers]
     reports = []
-    for name, layer in weighted_layers(network).items():
-        with in_8_bits(network, [name]):
+    for name, layer in layers.items():
+        with in_8_bits(network, [name]), mended({name: layer}, means):
             moved = _answers(network, pixels)
         errors = [
             float((one - two).square().mean()) / spread

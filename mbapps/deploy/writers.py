@@ -180,7 +180,7 @@ def explaining(asked: str) -> Iterator[None]:
     """
     try:
         yield
-    except ImportError:  # says what is missing
+    except (ImportError, OSError, MemoryError):  # say what is missing, or that no room is left
         raise
     except Exception as error:  # converters raise plain ones too, and no two alike
         raise ValueError(

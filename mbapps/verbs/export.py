@@ -30,6 +30,8 @@ def run(cfg: DictConfig) -> None:
     from mbapps import app
     from mbapps.deploy.bundle import Bundle
     from mbapps.deploy.export import export
+    from mbapps.deploy.layer_names import chosen_layers
+    from mbapps.deploy.nms import has_boxes, suppression_of
     from mbapps.deploy.passes import parts
     from mbapps.deploy.runtimes import INT8, export_folder
     from mbapps.deploy.saving import save_facts
@@ -45,7 +47,11 @@ def run(cfg: DictConfig) -> None:
     if cfg.precision == INT8:
         key = "source" if cfg.calibration is None else "calibration"
         calibration, _ = images_of(cfg, views, key, cfg.calibration_images)
+    kept = chosen_layers(bundle.network, cfg.quantize.keep)
+    if cfg.nms:
+        suppression_of(bundle.network)  # what it can't do is told before anything is written
     made: dict[str, Exported] = {}
+    failed: list[str] = []
     for part, names in parts(bundle.facts).items():
         if set(names).isdisjoint(views):
             continue
@@ -55,17 +61,23 @@ def run(cfg: DictConfig) -> None:
             for name in names
             if name in views and measured(views[name], len(views))
         ]
-        int8 = make_ready(cfg, one, calibration, images) if calibration else None
+        int8 = make_ready(cfg, one, calibration, images, kept) if calibration else None
         for runtime in runtimes:
-            found = export(
-                Path(cfg.model), one, runtime, images,
-                batch=cfg.batch, nms=cfg.nms, tolerance=float(cfg.tolerance), metrics=metrics,
-                int8=int8, part=part,
-            )  # fmt: skip
             name = export_folder(cfg.model, runtime, cfg.precision, part).name
+            try:
+                found = export(
+                    Path(cfg.model), one, runtime, images,
+                    batch=cfg.batch, nms=cfg.nms and has_boxes(one.network), tolerance=float(cfg.tolerance),
+                    metrics=metrics, int8=int8, part=part,
+                )  # fmt: skip
+            except ValueError as error:  # the others may do
+                failed.append(f"{name}: {error}")
+                continue
             made[name] = found
             bundle.facts.setdefault("exports", {})[name] = summary(found, Path(cfg.model))
             model = save_facts(cfg.model, bundle.facts)
+    if not made:
+        raise ValueError("; ".join(failed))
     rows = [[name, f"{size_of(found.path) / 1e6:.2f}", *described(found)] for name, found in made.items()]
     print_columns("export", ["file", "MB", "error", "alike", "metric", "passed"], rows)
     for name, found in made.items():
@@ -82,27 +94,35 @@ def run(cfg: DictConfig) -> None:
                 numbers |= {metric: ours, f"{name}_{metric}": theirs}
     context = {**run_context(), "model": str(cfg.model), "source": source}
     results = write_results(folder, numbers, context)
-    kept = {name: numbers[name] for name in ("images", "seconds")}
-    print_table("export", kept, paths=[*(found.path for found in made.values()), model, results])
-    if failed := [tell_failed(runtime, found) for runtime, found in made.items() if not found.passed]:
+    shown = {name: numbers[name] for name in ("images", "seconds")}
+    print_table("export", shown, paths=[*(found.path for found in made.values()), model, results])
+    failed += [tell_failed(runtime, found) for runtime, found in made.items() if not found.passed]
+    if failed:
         raise ValueError("; ".join(failed))
 
 
 def make_ready(
-    cfg: DictConfig, bundle: Bundle, calibration: Sequence[UInt8Image], images: Sequence[UInt8Image]
+    cfg: DictConfig,
+    bundle: Bundle,
+    calibration: Sequence[UInt8Image],
+    images: Sequence[UInt8Image],
+    kept: Sequence[str],
 ) -> Prepared:
     """Make a network ready for 8 bits; print what each layer makes of them, and what is wrong with the images."""
     from mbapps.deploy.eight_bits import prepare
+    from mbapps.deploy.layer_names import weighted_layers
     from mbapps.deploy.triage import rows
     from mbapps.report import print_columns
 
+    there = weighted_layers(bundle.network)
     int8 = prepare(
-        bundle, calibration, keep=list(cfg.quantize.keep), equalized=cfg.quantize.equalize,
+        bundle, calibration, keep=[name for name in kept if name in there], equalized=cfg.quantize.equalize,
         triaged=cfg.quantize.triage, own=() if cfg.calibration is None else images,
     )  # fmt: skip
     if int8.layers:
         titles = ["layer", "kind", "ratio", "dB", "error", ""]
         print_columns("8 bits, each layer alone; all are in parity.json", titles, rows(int8.layers)[:SHOWN])
+    if int8.guilty:
         print(f"guilty of half the error: {', '.join(int8.guilty)}; quantize.keep=[…] leaves layers in float")
     if int8.warning():
         print(f"warning: {int8.warning()}")
@@ -116,11 +136,13 @@ def check(cfg: DictConfig) -> list[str]:
         ValueError: a setting is out of its range, or there is no such runtime.
         ImportError: a runtime is not installed.
     """
+    from omegaconf import OmegaConf
+
     from mbapps.deploy.quantize import BY_NNCF, QUANTIZERS, import_nncf
     from mbapps.deploy.runtimes import INT8, check_precision
-    from mbapps.deploy.writers import MODULES
+    from mbapps.deploy.writers import HAVE_NMS, MODULES
 
-    wanted = [cfg.runtime] if isinstance(cfg.runtime, str) else list(cfg.runtime or ())
+    wanted = [cfg.runtime] if isinstance(cfg.runtime, str) else list(dict.fromkeys(cfg.runtime or ()))
     unknown = [str(name) for name in wanted if name not in RUNTIMES]
     if unknown or not wanted:
         got = ", ".join(unknown) or cfg.runtime
@@ -133,11 +155,22 @@ def check(cfg: DictConfig) -> list[str]:
         raise ValueError(f"tolerance must be a number >= 0, got {cfg.tolerance}")
     if not isinstance(cfg.nms, bool):
         raise ValueError(f"nms must be true or false, got {cfg.nms}")
+    if cfg.quantize is None:
+        raise ValueError("quantize holds keep, equalize and triage, got null")
+    if cfg.nms and (lacking := [name for name in wanted if name not in HAVE_NMS]):
+        raise ValueError(
+            f"nms=true is for runtime={' and runtime='.join(HAVE_NMS)}: {lacking[0]} has no such operator; leave it to "
+            "decoding, as runtime= does"
+        )
     for key in ("equalize", "triage"):
         if not isinstance(cfg.quantize[key], bool):
             raise ValueError(f"quantize.{key} must be true or false, got {cfg.quantize[key]}")
     keep = [cfg.quantize.keep] if isinstance(cfg.quantize.keep, str) else cfg.quantize.keep
-    if not all(isinstance(name, str) for name in keep):
+    if (
+        not OmegaConf.is_list(keep)
+        and not isinstance(keep, list)
+        or not all(isinstance(name, str) and name for name in keep)
+    ):
         raise ValueError(f"quantize.keep must be a list of names of layers, got {cfg.quantize.keep}")
     cfg.quantize.keep = list(keep)
     if cfg.precision != INT8 and (keep or cfg.quantize.equalize):
@@ -171,6 +204,7 @@ def images_of(
         ValueError: none can be read.
     """
     from mbapps.data.synthetic import synthetic_root
+    from mbapps.deploy.eight_bits import evenly
     from mbapps.images import BrokenImageError
     from mbapps.sources import find_sources, read_images
 
@@ -183,11 +217,19 @@ def images_of(
         except FileNotFoundError as error:
             raise FileNotFoundError(str(error).replace("source=", f"{key}=", 1)) from None
         share = len(range(place, count, len(sources)))
-        chosen += files[:: max(1, len(files) // max(1, share))][:share]
-    read = [image for _, image in read_images(chosen, len(chosen)) if not isinstance(image, BrokenImageError)]
+        chosen += [files[row] for row in evenly(len(files), share)]
     told = ", ".join(map(str, sources))
+    if not chosen:
+        raise FileNotFoundError(f"there are videos and no images in {told}; name images by {key}=")
+    found = [image for _, image in read_images(chosen, len(chosen))]
+    read = [image for image in found if not isinstance(image, BrokenImageError)]
+    broken = [str(image) for image in found if isinstance(image, BrokenImageError)]
     if not read:
         raise ValueError(f"none of {len(chosen)} images of {told} can be read; name others by {key}=")
+    if broken:
+        print(
+            f"{key}: {len(broken)} of {len(found)} images can't be read and are left out: {'; '.join(broken[:5])}"
+        )
     return read, told
 
 

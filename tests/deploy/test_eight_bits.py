@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mbapps.deploy import export as exporting
 from mbapps.deploy.bundle import Bundle, stack_views
 from mbapps.deploy.domain import FAR, domain_shift
-from mbapps.deploy.eight_bits import Prepared, prepare
+from mbapps.deploy.eight_bits import Prepared, evenly, prepare
 from mbapps.deploy.equalize import equalize
 from mbapps.deploy.graph import fold_norms
 from mbapps.deploy.layer_names import chosen_layers, find_places, weighted_layers, weights_of
@@ -96,6 +96,30 @@ def test_corrected_biases_take_the_shift_away() -> None:
     assert error(corrected, images, wanted) < 0.1 * error(made, images, wanted)
     others = pixels(24, seed=9)
     assert error(corrected, others, logits(made, others)) < error(made, others, logits(made, others))
+
+
+def test_triage_tells_of_the_network_that_is_written() -> None:
+    made, images = fold_norms(network("face_attr")), pixels(8)
+    wanted = logits(made, images)
+    for row in triage(made, images)[:6]:
+        alone = copy.deepcopy(made)
+        correct_biases(alone, images, [row.name])
+        with in_8_bits(alone, [row.name]):
+            error = (logits(alone, images) - wanted).square().mean() / wanted.var()
+        assert row.error == pytest.approx(float(error), rel=0.02)
+    assert torch.equal(logits(made, images), wanted)
+
+
+def test_few_images_are_told(model: Path) -> None:
+    bundle = Bundle.open(model)
+    assert "ranges of 3 calibration images may not hold for others" in prepare(bundle, pictures(3)).warning()
+    assert prepare(bundle, pictures(32)).warning() == ""
+
+
+def test_chosen_images_are_spread_over_all() -> None:
+    assert evenly(720, 300)[-1] >= 717
+    assert len(set(evenly(720, 300))) == 300
+    assert evenly(3, 8) == [0, 1, 2]
 
 
 def test_the_guilty_layer_is_named() -> None:
@@ -203,7 +227,8 @@ def test_the_command_tells_of_images_and_layers(
     words = ("export", f"model={model}", "runtime=litert", "precision=int8", f"source={tmp_path / 'dark'}")
     cli(*words, "quantize.keep=body.blocks.3", "quantize.equalize=true")
     shown = capsys.readouterr().out
-    assert "warning: calibration images look unlike those that the model learned from" in shown
+    assert "warning: ranges of 16 calibration images may not hold" in shown
+    assert "; calibration images look unlike those that the model learned from" in shown
     assert "guilty of half the error: " in shown
     assert seen == [["body.blocks.3.depthwise", "body.blocks.3.pointwise"]]
 
@@ -229,6 +254,9 @@ def test_norms_that_remember_nothing_are_helped_by_the_images_compared_on(tmp_pa
             ("precision=int8", "quantize.keep=[3]"),
             r"quantize\.keep must be a list of names of layers, got \[3\]",
         ),
+        (("precision=int8", "quantize.keep=['']"), r"quantize\.keep must be a list of names of layers"),
+        (("precision=int8", "quantize.keep=null"), r"quantize\.keep must be a list of names .*, got None"),
+        (("quantize=null",), r"quantize holds keep, equalize and triage, got null"),
         (("precision=int8", "quantize.equalize=1"), r"quantize\.equalize must be true or false, got 1"),
         (("quantize.keep=[body.stem]",), r"quantize\.keep and quantize\.equalize are for precision=int8"),
     ],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from mbapps.deploy import export as exporting
 from mbapps.deploy.bundle import Bundle
 from mbapps.deploy.eight_bits import prepare
 from mbapps.deploy.export import export, int8_parity
+from mbapps.deploy.parity import Difference
 from mbapps.deploy.quantize import Share, quantize
 from mbapps.deploy.quantize_litert import TfLiteFile
 from mbapps.images import write_image
@@ -26,6 +29,21 @@ def need_int8(runtime: str) -> None:
     need_runtime(runtime)
     if runtime != "litert":  # it has a quantiser of its own
         pytest.importorskip("nncf", reason="nncf is not installed: pip install 'mbapps[int8]'")
+
+
+def facts_inside(runtime: str, path: Path) -> dict[str, Any]:
+    """What a file itself says."""
+    if runtime == "onnx":
+        import onnx
+
+        text = {item.key: item.value for item in onnx.load(path).metadata_props}["mbapps"]
+    elif runtime == "openvino":
+        import openvino
+
+        text = openvino.Core().read_model(path).get_rt_info(["mbapps"]).value
+    else:
+        text = zipfile.ZipFile(path).read("mbapps.json").decode()
+    return dict(json.loads(text))
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino", "litert"])
@@ -44,6 +62,9 @@ def test_a_file_in_8_bits_is_small_and_alike(runtime: str, tmp_path: Path, cli: 
     assert place["passed"] is True
     assert place["bytes"] < 0.6 * about[runtime]["bytes"]
     facts = json.loads((model / "exports" / f"{runtime}_int8" / "export.json").read_text())
+    inside = facts_inside(runtime, model / place["file"])
+    assert inside["int8"]["calibration_images"] == 8
+    assert inside["heads"] == facts["heads"]
     assert facts["precision"] == "int8"
     layers = 1 + 8 * 2 + 1  # stem, pairs, linear
     assert facts["int8"]["layers"] == layers
@@ -93,6 +114,20 @@ def test_a_file_that_stays_float_is_not_kept(tmp_path: Path, monkeypatch: pytest
     assert not any((model / "exports").iterdir())
 
 
+def test_layers_that_are_kept_do_not_hide_those_that_stay_float(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save(tmp_path / "model", "face_attr")
+    monkeypatch.setattr(exporting, "write", lambda *values: values[2].write_bytes(b"1"))
+    monkeypatch.setattr(exporting, "quantize", lambda *values: Share(0, 18))
+    bundle = Bundle.open(model)
+    int8 = prepare(bundle, pictures(1), keep=["body"], triaged=False)
+    with pytest.raises(ValueError, match=r"precision=int8: only 0 of 18 layers are in 8 bits"):
+        export(model, bundle, "onnx", pictures(1), int8=int8)
+    with pytest.raises(ValueError, match=r"quantize\.keep=body,heads leaves no layer for 8 bits"):
+        prepare(bundle, pictures(1), keep=["body", "heads"])
+
+
 @pytest.mark.parametrize("runtime", ["executorch", "coreml"])
 def test_8_bits_are_for_some_runtimes(runtime: str, tmp_path: Path) -> None:
     model = save(tmp_path / "model", "face_attr")
@@ -115,9 +150,19 @@ def test_what_8_bits_may_cost() -> None:
     found.metrics["top1"] = 0.95, 0.935
     assert not found.passed
     content: dict[str, Any] = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert content["tolerance"] is None
+    assert content["tolerance"] == 2
     found.metrics["top1"], found.alike["b"] = (0.95, 0.95), 3
     assert not found.passed  # one head of several is enough
+    found.alike["b"] = 5
+    assert found.passed
+    wrecked = found.outputs["a_logits"] = Difference()
+    wrecked.add(np.array([0.0, 1.0]), np.array([0.0, 3.5]))
+    assert not found.passed
+    wrecked.error = math.inf
+    assert not found.passed
+    silent = int8_parity("onnx")
+    silent.alike, silent.told = {"a": 0}, {"a": 0}
+    assert not silent.passed  # nothing was compared
 
 
 def test_precisions_are_checked(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
