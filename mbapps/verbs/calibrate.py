@@ -64,6 +64,10 @@ def run(cfg: DictConfig) -> None:
     context = {**run_context(), "data": lineage, "model": str(cfg.model), "broken": list(data.broken)}
     results = write_results(folder, numbers, context)
     print_table(f"calibrate {task_name}", numbers, paths=[model, results])
+    if exports := bundle.facts.get("exports"):
+        print(
+            f"{', '.join(exports)} in exports/ hold what was set before; for programs without mbapps export again"
+        )
 
 
 def _choose(bundle: Any, metric: Any, far: float | None) -> dict[str, Any]:

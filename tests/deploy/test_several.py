@@ -11,7 +11,9 @@ from conftest import Cli
 from model_files import need_runtime, pictures, save
 
 import mbapps
+from mbapps.deploy import export as exporting
 from mbapps.deploy.bundle import Bundle
+from mbapps.deploy.eight_bits import Prepared
 from mbapps.deploy.graph import Graph, fold_norms
 from mbapps.deploy.parity import count_alike
 from mbapps.images import write_image
@@ -84,6 +86,40 @@ def test_a_head_may_be_exported_alone(model: tuple[Path, str], photos: Path, cli
     places = {place.name for place in (folder / "exports").glob("openvino*")}
     assert places == {"openvino_96px" if kind == "sizes" else "openvino_face_attr"}
     assert Bundle.open(folder, runtime="openvino", heads=["face_attr"]).predict(pictures(1))
+
+
+def test_suppression_is_in_the_detectors_file_alone(model: tuple[Path, str], photos: Path, cli: Cli) -> None:
+    need_runtime("onnx")
+    folder, kind = model
+    cli("export", f"model={folder}", f"source={photos}", "nms=true")
+    told = {
+        name: json.loads((folder / "exports" / name / "export.json").read_text())["nms"]
+        for name in KINDS[kind][1]
+    }
+    assert told == {name: "detection" in heads for name, heads in KINDS[kind][1].items()}
+
+
+def test_layers_of_any_file_may_be_kept(
+    model: tuple[Path, str], photos: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, kind = model
+    monkeypatch.setattr("mbapps.verbs.export.need", lambda *names: [])
+    kept: dict[str, list[str]] = {}
+
+    def stand_in(
+        model: Path, *values: object, int8: Prepared, part: str, **settings: object
+    ) -> exporting.Exported:
+        kept[f"onnx_{part}"] = list(int8.keep)
+        return exporting.Exported(model / "model.json", None)
+
+    monkeypatch.setattr(exporting, "export", stand_in)
+    words = ("export", f"model={folder}", f"source={photos}", "precision=int8", "runtime=litert")
+    cli(*words, "quantize.keep=[heads.face_attr]", "quantize.triage=false")
+    assert {name: len(layers) for name, layers in kept.items()} == {
+        name: int("face_attr" in heads) for name, heads in KINDS[kind][1].items()
+    }
+    with pytest.raises(ValueError, match=r"quantize\.keep: the model has no layer heads\.nobody"):
+        cli(*words, "quantize.keep=[heads.nobody]")
 
 
 def test_what_one_file_cannot_hold_is_told(model: tuple[Path, str]) -> None:

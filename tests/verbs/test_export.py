@@ -141,6 +141,38 @@ def test_a_file_that_differs_fails_the_command(
     (place.parent / "export.json").write_text(json.dumps({"int8": int8}))
     with pytest.raises(ValueError, match=r"half of the error comes from body\.stem, which quantize\.keep="):
         cli(*words)
+    (model / "exports" / "onnx").mkdir()
+    found.told, found.alike = {"a": 0}, {"a": 0}
+    message = (
+        r"nothing is told of these images, .* by source=; .*exports/onnx is of an earlier export, and stays"
+    )
+    with pytest.raises(ValueError, match=message):
+        cli(*words)
+
+
+def test_what_one_runtime_can_not_hold_the_others_do(
+    cli: Cli,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = save(tmp_path / "model", "face_attr")
+    monkeypatch.setattr("mbapps.verbs.export.need", lambda *names: [])
+
+    def stand_in(folder: Path, bundle: object, runtime: str, *values: object, **settings: object) -> Any:
+        if runtime == "onnx":
+            raise ValueError("no such operator")
+        return exporting.Exported(folder / "model.json", None)
+
+    monkeypatch.setattr(exporting, "export", stand_in)
+    words = ("export", f"model={model}", f"source={photos}")
+    with pytest.raises(ValueError, match=r"^onnx: no such operator$"):
+        cli(*words, "runtime=[onnx,litert]", f"out={tmp_path / 'run'}")
+    assert set(json.loads((model / "model.json").read_text())["exports"]) == {"litert"}
+    assert "litert_megabytes" in results(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"^onnx: no such operator$"):
+        cli(*words, "runtime=[onnx,onnx]")
 
 
 @pytest.mark.parametrize(
@@ -151,6 +183,10 @@ def test_a_file_that_differs_fails_the_command(
         (("runtime=[]",), r"runtime must be one of .*, got \[\]"),
         (("batch=0",), r"batch must be a whole number >= 1, got 0"),
         (("images=1.5",), r"images must be a whole number >= 1, got 1\.5"),
+        (
+            ("nms=true", "runtime=[onnx,litert]"),
+            r"nms=true is for runtime=onnx and .*: litert has no such operator",
+        ),
         (("nms=1",), r"nms must be true or false, got 1"),
         (("split=train",), r"split must be val or test, or null, got 'train'"),
         (
@@ -199,7 +235,7 @@ def test_without_images_the_synthetic_ones_are_compared(
 
 
 def test_images_that_cannot_be_read_are_told(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("mbapps.verbs.export.need", lambda *names: [])
     model = save(tmp_path / "model", "face_attr")
@@ -209,3 +245,15 @@ def test_images_that_cannot_be_read_are_told(
         ValueError, match=r"none of 1 images of .*broken\.png can be read; name others by source="
     ):
         cli("export", f"model={model}", f"source={broken}")
+    monkeypatch.setattr(
+        exporting, "export", lambda *values, **settings: exporting.Exported(model / "model.json", None)
+    )
+    write_image(tmp_path / "whole.png", pictures(1)[0])
+    cli("export", f"model={model}", f"source={tmp_path / '*.png'}")
+    assert "source: 1 of 2 images can't be read and are left out: " in capsys.readouterr().out
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.mp4").write_bytes(b"0")
+    with pytest.raises(
+        FileNotFoundError, match=r"there are videos and no images in .*clips; name images by source="
+    ):
+        cli("export", f"model={model}", f"source={tmp_path / 'clips'}")
