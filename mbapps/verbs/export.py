@@ -234,17 +234,18 @@ def images_of(
 
 
 def measured(cfg: DictConfig, heads: int) -> bool:
-    """Whether a head's number is asked for; of several heads those are measured whose data is named."""
-    return cfg.split is not None and (heads == 1 or cfg.data.get("root") is not None)
+    """Whether a head's number is measured: its data is named, or the only head's split of the synthetic set is."""
+    return cfg.data.get("root") is not None or (heads == 1 and cfg.split is not None)
 
 
 def metric_of(cfg: DictConfig, folder: Path, bundle: Bundle, prefix: str) -> Metric:
-    """What measures the number that picks a task's best epoch on cfg.split, of the bundle's only head."""
+    """What measures the number that picks a task's best epoch on cfg.split, or val, of the bundle's only head."""
     from mbapps import app
     from mbapps.deploy.export import Metric
     from mbapps.measuring import collect, print_problems
 
-    data = app.build_data(cfg, bundle, cfg.split)
+    split = cfg.split or "val"
+    data = app.build_data(cfg, bundle, split)
     print_problems(data.problems())
     name = cfg.task.monitor.removeprefix("-")
     known: dict[Network, float] = {}  # the original is measured once
@@ -252,9 +253,9 @@ def metric_of(cfg: DictConfig, folder: Path, bundle: Bundle, prefix: str) -> Met
     def measure(network: Network) -> float:
         if network not in known:
             task = app.build_task(cfg, network.only([bundle.head_name]))
-            collect(cfg, folder, task, data, cfg.split)
+            collect(cfg, folder, task, data, split)
             network.eval()
-            known[network] = float(task.numbers[cfg.split][name])
+            known[network] = float(task.numbers[split][name])
         return known[network]
 
     return Metric(prefix + name, measure)

@@ -112,6 +112,8 @@ def test_the_tasks_number_is_measured_too(cli: Cli, tmp_path: Path, tiny: Path) 
     about = json.loads((model / "model.json").read_text())["exports"]["onnx"]
     assert about["metrics"] == {"AP": {"original": numbers["AP"], "file": numbers["onnx_AP"]}}
     assert about["images"] == 4
+    plain = [word for word in words if not word.startswith("split=")]
+    assert results(cli("export", f"model={model}", "images=4", *plain))["AP"] == numbers["AP"]  # of val
 
 
 def test_a_file_that_differs_fails_the_command(
