@@ -56,7 +56,10 @@ def read_image(path: str | Path, *, least_side: int | None = None) -> UInt8Image
                 )
             if least_side is not None:
                 image.draft(image.mode, (least_side, least_side))
-            return _to_rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(
+                image, in_place=True
+            )  # else it is copied even where nothing is to be turned
+            return _to_rgb(image)
     except FileNotFoundError:
         raise FileNotFoundError(f"no image at {path}") from None
     except BrokenImageError:

@@ -161,8 +161,24 @@ def compare(
 
 
 def told(answer: Any, thresholds: Sequence[float] | None) -> list[Mapping[str, Any]]:
-    """The items that predict would write of an answer."""
-    return list((answer.above(thresholds) if thresholds and hasattr(answer, "above") else answer).to_json())
+    """The items that predict would write of an answer; lists inside them, as a place's likeliest cells, count too."""
+    answer = answer.above(thresholds) if thresholds and hasattr(answer, "above") else answer
+    return [part for item in answer.to_json() for part in _parts(item)]
+
+
+def _parts(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """An item without the lists of items in it, and those.
+
+    >>> _parts({"lat": 1.0, "cells": [{"cell": "1b"}, {"cell": "2c"}]})
+    [{'lat': 1.0}, {'cell': '1b'}, {'cell': '2c'}]
+    """
+    inner = [
+        key
+        for key, value in item.items()
+        if isinstance(value, list) and value and isinstance(value[0], Mapping)
+    ]
+    own = {key: value for key, value in item.items() if key not in inner}
+    return [own, *(part for key in inner for part in item[key])]
 
 
 def count_alike(

@@ -31,7 +31,7 @@ def round_weights(weights: Tensor) -> Tensor:
 
 def round_activations(values: Tensor) -> Tensor:
     """Round to 8 bits by the range of the whole tensor, which zero is part of."""
-    low, high = values.amin().clamp(max=0), values.amax().clamp(min=0)
+    low, high = values.detach().amin().clamp(max=0), values.detach().amax().clamp(min=0)
     scale = float(((high - low) / STEPS).clamp(min=1e-12))
     zero = int((-low / scale).round())
     return torch.fake_quantize_per_tensor_affine(values, scale, zero, 0, STEPS)
