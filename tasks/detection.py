@@ -191,7 +191,16 @@ class DetectionHead(nn.Module):
         return F.binary_cross_entropy_with_logits(logits, one_hot, reduction="none").sum(dim=-1)
 
     def mirror(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Raw outputs of images flipped left to right -> what they say of the images as they were."""
+        """Raw outputs of images flipped left to right -> what they say of the images as they were.
+
+        Raises:
+            ValueError: the outputs are finished, as those of an exported file.
+        """
+        if "boxes" in outputs:
+            raise ValueError(
+                "the mean with mirror images is of raw outputs, and an exported file gives finished boxes: use "
+                "runtime=torch, or task.test_flip=false"
+            )
         deltas = outputs["deltas"][:, self.mirrored]
         flip = deltas.new_tensor([-1.0, 1.0, 1.0, 1.0])  # the centre moves the other way
         return {"logits": outputs["logits"][:, self.mirrored], "deltas": deltas * flip}

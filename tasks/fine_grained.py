@@ -84,6 +84,11 @@ class FineGrainedHead(nn.Module):
         smoothing = self.settings["label_smoothing"]
         return {"loss": F.cross_entropy(outputs["logits"].float(), batch.labels, label_smoothing=smoothing)}
 
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by."""
+        return float(self.settings["temperature"])
+
     def distill_loss(self, outputs: dict[str, Tensor], teacher_logits: Tensor) -> Tensor:
         """Divergence from the teacher's softened probabilities, averaged over images.
 
@@ -108,7 +113,7 @@ class FineGrainedHead(nn.Module):
 
         Source: Zhou et al., Learning Deep Features for Discriminative Localization (2016), section 2.
         """
-        logits = outputs["logits"].float() / self.settings["temperature"]
+        logits = outputs["logits"].float() / self.temperature
         heats: Any = [None] * len(logits)
         if "map" in outputs:
             best = self.linear.weight[logits.argmax(dim=1)].float()  # [B, C]

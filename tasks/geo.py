@@ -181,18 +181,34 @@ class GeoHead(nn.Module):
     def _split(self, logits: Tensor) -> tuple[Tensor, ...]:
         return logits.float().split(self.counts, dim=1)
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Logits [B, K] of all partitions -> probabilities [B, F] of the F finest cells."""
-        *coarser, finest = (F.log_softmax(part, dim=1) for part in self._split(logits))
-        joint = finest
+    @property
+    def temperature(self) -> float:
+        """What finished logits are divided by."""
+        return self.fitted.temperature
+
+    @property
+    def finished_names(self) -> tuple[str, ...]:
+        """Tokens of the finest cells, [F]."""
+        return tuple(name.rpartition("/")[2] for name in self.class_names[-self.counts[-1] :])
+
+    def finish(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Raw outputs -> those with logits [B, F] of the F finest cells, nested ones multiplied in; once is enough."""
+        logits = outputs["logits"]
+        if logits.shape[1] == self.counts[-1]:
+            return outputs
+        *coarser, joint = (F.log_softmax(part, dim=1) for part in self._split(logits))
         if self.settings["hierarchical"]:
             for part, rows in zip(coarser, self._parents, strict=True):
                 joint = joint + part[:, rows.to(part.device)]
-        return F.softmax(joint / self.fitted.temperature, dim=1)
+        return {**outputs, "logits": joint}
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Logits [B, K] of all partitions, or finished ones -> probabilities [B, F] of the F finest cells."""
+        return F.softmax(self.finish({"logits": logits})["logits"].float() / self.temperature, dim=1)
 
     @torch.no_grad()
     def decode(self, outputs: dict[str, Tensor], sizes: Tensor) -> list[Place]:
-        """Raw outputs -> the place of each image; `sizes` does not matter."""
+        """Outputs, finished or not -> the place of each image; `sizes` does not matter."""
         probabilities = self.probabilities(outputs["logits"]).double().cpu().numpy()
         vectors = None
         if "embeddings" in outputs:  # of length 1 again where they are the mean with a mirror image's

@@ -13,12 +13,16 @@ from torch import nn
 
 from mbapps.deploy.saving import describe, save_bundle
 from mbapps.deploy.writers import MODULES
+from mbapps.geo.cells import cell_ids, tokens
+from mbapps.geo.partition import cells_of
+from mbapps.geo.shapes import centres
 from mbapps.models.mobilenet import MobileNetV1, initialise
 from mbapps.models.network import Network
 from mbapps.tasks.detection import DetectionHead
 from mbapps.tasks.face_attr import FaceAttrHead
 from mbapps.tasks.face_embed import FaceEmbedHead
 from mbapps.tasks.fine_grained import FineGrainedHead
+from mbapps.tasks.geo import GeoHead
 
 NAMES = ("cat", "dog", "pug")
 SIDE = 64
@@ -27,7 +31,18 @@ HEADS: dict[str, type[Any]] = {
     "fine_grained": FineGrainedHead,
     "face_attr": FaceAttrHead,
     "face_embed": FaceEmbedHead,
+    "geo": GeoHead,
 }
+TOWNS = np.array(
+    [(48.9, 2.3), (48.1, 11.6), (40.4, -3.7), (-33.9, 151.2), (35.7, 139.7), (43.5, 11.9)]
+)  # degrees
+CELLS = [  # of two nested partitions
+    f"{name}/{token}"
+    for name, level in (("coarse", 1), ("fine", 6))
+    for token in tokens(np.unique(cell_ids(*TOWNS.T, level))).tolist()
+]
+CLASSES: dict[str, Sequence[str]] = {"face_embed": (), "geo": CELLS}
+OWN: dict[str, dict[str, Any]] = {"geo": {"fitted": {"temperature": 2.5}}}
 
 
 def network(
@@ -46,7 +61,7 @@ def network(
         body,
         {
             name: HEADS[name](
-                body, () if name == "face_embed" else names, (sides or {}).get(name, SIDE), **settings
+                body, CLASSES.get(name, names), (sides or {}).get(name, SIDE), **OWN.get(name, {}), **settings
             )
             for name in heads
         },
@@ -62,6 +77,9 @@ def network(
         for head in made.heads.values():
             for layer in getattr(head, "classes", ()):
                 layer.weight.mul_(8)
+            if isinstance(head, GeoHead):
+                head.place_cells(np.concatenate([centres(cells) for cells in cells_of(CELLS).values()]))
+                head.linear.weight.mul_(8)
     return made.eval()
 
 

@@ -26,7 +26,7 @@ PACKAGES = {
 }  # fmt: skip
 PROGRAMS = dict(zip(PACKAGES, re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S), strict=True))
 RUN = ("onnx", "openvino", "litert", "executorch")  # Core ML does on a Mac only
-HEADS = ("detection", "fine_grained", "face_attr", "face_embed")
+HEADS = ("detection", "fine_grained", "face_attr", "face_embed", "geo")
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,10 @@ def check_answers(models: Path, heads: str, found: dict[str, list[str]], photo: 
             check_boxes(
                 [line.rsplit(maxsplit=5) for line in lines], wanted.to_json(), read_image(photo).shape
             )
+        elif head == "geo":
+            (told,) = wanted.to_json()
+            scores = {token: float(score) for token, score in (line.split() for line in lines)}
+            assert scores == pytest.approx({cell["cell"]: cell["score"] for cell in told["cells"]}, abs=0.005)
         else:
             scores = {name: float(score) for name, score in (line.rsplit(maxsplit=1) for line in lines)}
             assert scores == pytest.approx(

@@ -182,8 +182,10 @@ def describe(bundle: Bundle, graph: Graph, runtime: str, origin: str, batch: int
     side, shown = graph.image_size, most or "batch"
     heads = {
         name: {
-            "class": head["class"], "class_names": head["class_names"], "thresholds": head.get("thresholds"),
-            "view": view_of(head)[1], "settings": head["settings"],
+            "class": head["class"],
+            "class_names": list(getattr(bundle.network.head(name), "finished_names", head["class_names"])),
+            "temperature": getattr(bundle.network.head(name), "temperature", 1.0),
+            "thresholds": head.get("thresholds"), "view": view_of(head)[1], "settings": head["settings"],
         }
         for name, head in bundle.facts["heads"].items()
         if name in bundle.network.heads

@@ -130,14 +130,6 @@ class RuntimeNetwork(Network):
             for head, outputs in parts[0].items()
         }
 
-    def answer(self, images: Tensor, name: str, *, flip: bool = False) -> dict[str, Tensor]:
-        if flip and hasattr(self.head(name), "finish"):
-            raise ValueError(
-                f"the {name} head can't take the mean with mirror images from {self.files[0].path}, which gives "
-                "finished answers: use runtime=torch, or task.test_flip=false"
-            )
-        return super().answer(images, name, flip=flip)
-
 
 def export_folder(model: str | Path, runtime: str, precision: str = FLOAT, part: str = "") -> Path:
     """Where the file of a model folder for a runtime lies; `part` tells which, where there are several."""

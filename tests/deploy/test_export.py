@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_files import NAMES, SIDE, need_runtime, pictures, save
+from model_files import CELLS, NAMES, SIDE, need_runtime, pictures, save
 from torch import nn
 
 import mbapps
@@ -31,7 +31,7 @@ ANY = ("onnx", "openvino")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Model folders by name: all heads that see pictures alike, a detector alone, and faces."""
     folder = tmp_path_factory.mktemp("models")
-    save(folder / "several", "detection", "fine_grained", "face_attr")
+    save(folder / "several", "detection", "fine_grained", "face_attr", "geo")
     save(folder / "detection", "detection", classification="sigmoid")
     save(folder / "face_embed", "face_embed", pool="gdc")
     return folder
@@ -62,6 +62,13 @@ def test_each_runtime_gives_the_models_answers(models: Path, runtime: str) -> No
     assert facts["heads"]["detection"]["class_names"] == list(NAMES)
     assert facts["heads"]["detection"]["thresholds"] == [0.3, 0.3, 0.3]
     assert facts["heads"]["fine_grained"]["view"] == 0.875
+    finest = [name.removeprefix("fine/") for name in CELLS if name.startswith("fine/")]
+    assert facts["heads"]["geo"]["class_names"] == finest
+    assert facts["heads"]["geo"]["temperature"] == 2.5
+    assert next(one["shape"] for one in facts["outputs"] if one["name"] == "geo_logits") == [
+        batch,
+        len(finest),
+    ]
     assert facts["fingerprint"] == fingerprint(folder)
     assert json.loads((made.path.parent / "parity.json").read_text())["passed"] is True
     inside = json.loads(metadata_of(runtime, made.path))

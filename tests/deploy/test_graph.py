@@ -39,6 +39,7 @@ def test_the_graph_gives_every_heads_finished_outputs() -> None:
     found = dict(zip([output.name for output in graph.outputs], graph(images()), strict=True))
     assert list(found) == [
         "detection_boxes", "detection_scores", "fine_grained_logits", "fine_grained_map", "face_attr_logits",
+        "geo_logits", "geo_embeddings",
     ]  # fmt: skip
     assert [list(value.shape[1:]) for value in found.values()] == graph.shapes
     raw = net(images().permute(0, 3, 1, 2))

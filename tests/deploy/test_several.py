@@ -18,9 +18,12 @@ from mbapps.deploy.graph import Graph, fold_norms
 from mbapps.deploy.parity import count_alike
 from mbapps.images import write_image
 
-HEADS = ("detection", "fine_grained", "face_attr")
+HEADS = ("detection", "fine_grained", "face_attr", "geo")
 KINDS = {
-    "sizes": ({"sides": {"face_attr": 96}}, {"onnx_64px": ["detection", "fine_grained"], "onnx_96px": ["face_attr"]}),
+    "sizes": (
+        {"sides": {"face_attr": 96}},
+        {"onnx_64px": ["detection", "fine_grained", "geo"], "onnx_96px": ["face_attr"]},
+    ),
     "norms": ({"norm": "per_task"}, {f"onnx_{name}": [name] for name in HEADS}),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ import torch
 
 from mbapps.batches import UNKNOWN, GeoBatch
 from mbapps.geo.cells import cell_ids, parents, tokens
+from mbapps.geo.counts import rows_of
 from mbapps.geo.distance import great_circle_km
 from mbapps.geo.shapes import centres
 from mbapps.models.mobilenet import MobileNetV1
@@ -61,6 +62,24 @@ def test_the_paper_counts_the_body_and_one_linear_layer() -> None:
         network = GeoHead(body, [f"class {row}" for row in range(count)])
         params = sum(each.numel() for part in (body, network) for each in part.parameters())
         assert round(params / 1e6, 1) == millions
+
+
+def test_finished_logits_are_of_the_finest_cells_and_say_the_same() -> None:
+    network = head(cells(1), cells(6), fitted={"temperature": 3.0})
+    logits = torch.randn(4, sum(network.counts))
+    finished = network.finish({"logits": logits})
+    assert finished["logits"].shape == (4, network.counts[-1])
+    assert network.finish(finished) is finished
+    coarse, fine = (part.softmax(1) for part in logits.split(network.counts, 1))
+    joint = fine * coarse[:, rows_of(cells(1), cells(6))]
+    softened = joint ** (1 / network.temperature)
+    for told in (logits, finished["logits"]):
+        wanted = softened / softened.sum(1, keepdim=True)
+        assert network.probabilities(told).numpy() == pytest.approx(wanted.numpy(), abs=1e-6)
+    assert list(network.finished_names) == tokens(cells(6)).tolist()
+    alone = head()
+    raw = {"logits": torch.randn(2, 5)}
+    assert alone.finish(raw) is raw
 
 
 def test_loss_is_the_cross_entropy_of_the_own_cell() -> None:
