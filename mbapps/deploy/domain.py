@@ -13,6 +13,7 @@ from mbapps.models.network import Network
 
 FAR = 0.35  # own images are at 0.07 to 0.32, other photographs at 0.2 to 0.4, other domains at 0.33 to 1.0
 CHUNK = 16  # images at a time
+DEAD = 1e-6  # of the mean variance: a channel that gives one value whatever it sees
 
 
 @torch.no_grad()
@@ -41,7 +42,10 @@ def domain_shift(network: Network, pixels: Tensor, own: Tensor | None = None) ->
             centre, spread = known[norm]
         else:
             continue
-        moves.append(float(((mean - centre) / (spread + norm.eps).sqrt()).square().mean().sqrt()))
+        alive = spread > DEAD * spread.mean()
+        moves += (
+            [float(((mean - centre)[alive].square() / spread[alive]).mean().sqrt())] if alive.any() else []
+        )
     return sum(moves) / len(moves) if moves else None
 
 

@@ -15,6 +15,7 @@ from mbapps.models.network import Network
 
 CEILING = 6.0  # of ReLU6
 CHUNK = 16  # images at a time
+MOST = 32.0  # times that a channel is scaled up: one that hardly gave anything here may give more elsewhere
 ROOM = 0.75  # of the ceiling that scaled channels may reach: other images may give a little more
 SCALED = {
     nn.ReLU6: CEILING,
@@ -88,7 +89,7 @@ def _factors(peaks: Tensor, reader: nn.Conv2d, ceiling: float | None) -> Tensor:
     if not free.any():
         return torch.ones_like(peaks)
     wanted = wanted * float((peaks / wanted)[free].max() / top)  # the greatest comes out at the top
-    return torch.where(free, wanted, 1.0)
+    return torch.where(free, wanted.clamp(min=1 / MOST), 1.0)
 
 
 def _pairs(body: nn.Module) -> Iterator[tuple[ConvNorm, ConvNorm]]:

@@ -25,7 +25,7 @@ from .graph import INPUT, Graph, fold_norms
 from .nms import suppression_of
 from .parity import Parity, compare, first_divergence
 from .passes import view_of
-from .quantize import LEAST_SHARE, QUANTIZERS, quantize
+from .quantize import QUANTIZERS, quantize
 from .runtimes import FACTS, FAILED, FLOAT, FORMAT, INT8, RuntimeFile, RuntimeNetwork, digest, export_folder
 from .saving import fingerprint
 from .sessions import RUNTIMES, Session
@@ -150,15 +150,7 @@ def int8_parity(runtime: str) -> Parity:
 def _quantize(runtime: str, path: Path, int8: Prepared, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Make a file one in 8 bits, checked to be; tell how many of its layers are."""
     inside = json.dumps({**facts, "int8": int8.facts()}, ensure_ascii=False)
-    share = quantize(runtime, path, int8.views, inside, int8.keep)
-    kept = len(int8.keep) * (
-        2 if runtime == "onnx" else 1
-    )  # ONNX Runtime leaves the layer before one in float too
-    if share.int8 < max(1, LEAST_SHARE * (share.layers - kept)):
-        raise ValueError(
-            f"runtime={runtime} precision=int8: only {share.int8} of {share.layers} layers are in 8 bits, fewer than "
-            f"{LEAST_SHARE:.0%} of those that should; the file is not kept"
-        )
+    share = quantize(runtime, path, int8.views, inside, int8.keep, facts["batch"][0])
     return {**share._asdict(), **int8.facts()}
 
 

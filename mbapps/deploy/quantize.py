@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,12 @@ def import_nncf() -> list[Any]:
 
 
 def quantize(
-    runtime: str, path: Path, views: NDArray[np.uint8], facts: str, keep: Mapping[str, Weights] | None = None
+    runtime: str,
+    path: Path,
+    views: NDArray[np.uint8],
+    facts: str,
+    keep: Mapping[str, Weights] | None = None,
+    batch: int = 1,
 ) -> Share:
     """Replace a float file by one in 8 bits: weights per channel, activations by the ranges seen.
 
@@ -55,30 +61,45 @@ def quantize(
         views: [N, S, S, 3] to calibrate on.
         facts: JSON that goes into the file.
         keep: weights of layers that stay in float, by name.
+        batch: images at a time that the file takes.
 
     Returns:
         How many layers are in 8 bits now.
 
     Raises:
         ImportError: what quantises is not installed.
-        ValueError: the runtime is another one, or the file lacks a layer that is to stay in float.
+        ValueError: the runtime is another one, the file lacks a layer that is to stay in float, or fewer layers than
+            LEAST_SHARE of the others are in 8 bits.
     """
     if runtime not in QUANTIZERS:
         raise ValueError(
             f"precision=int8 is for runtime={' and runtime='.join(QUANTIZERS)}, not runtime={runtime}"
         )
+    keep = keep or {}
+    views = np.resize(
+        views, (math.ceil(len(views) / batch) * batch, *views.shape[1:])
+    )  # the last batch is full
+    items = [views[row : row + batch] for row in range(0, len(views), batch)]
     with quiet(), explaining(f"runtime={runtime} precision={INT8}"):
-        return Share(*QUANTIZERS[runtime](path, views, facts, keep or {}))
+        share = Share(*QUANTIZERS[runtime](path, items, facts, keep))
+    kept = len(keep) * (
+        2 if runtime == "onnx" else 1
+    )  # ONNX Runtime leaves the layer before one in float too
+    if share.int8 < max(1, LEAST_SHARE * (share.layers - kept)):
+        raise ValueError(
+            f"runtime={runtime} precision=int8: only {share.int8} of {share.layers} layers are in 8 bits, fewer than "
+            f"{LEAST_SHARE:.0%} of those that should; the file is not kept"
+        )
+    return share
 
 
 def quantize_openvino(
-    path: Path, views: NDArray[np.uint8], facts: str, keep: Mapping[str, Weights]
+    path: Path, items: Sequence[NDArray[np.uint8]], facts: str, keep: Mapping[str, Weights]
 ) -> tuple[int, int]:
     """Quantise a .xml file; a layer counts as one in 8 bits if OpenVINO runs it so on this CPU."""
     (openvino,) = need("openvino", "openvino")
     core = openvino.Core()
     model = core.read_model(path)
-    items = [views[row : row + 1] for row in range(len(views))]
     model = _quantized(model, items, find_places(_openvino_weights(model), keep), for_onnx=False)
     model.set_rt_info(facts, [METADATA])
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # the float file is still mapped
@@ -105,11 +126,10 @@ def _text(facts: Any, key: str) -> str:
 
 
 def quantize_onnx(
-    path: Path, views: NDArray[np.uint8], facts: str, keep: Mapping[str, Weights]
+    path: Path, items: Sequence[NDArray[np.uint8]], facts: str, keep: Mapping[str, Weights]
 ) -> tuple[int, int]:
     """Quantise a .onnx file; a layer counts as one in 8 bits if ONNX Runtime runs it so on this CPU."""
     onnx, ort = need("onnx", "onnx", "onnxruntime")
-    items = [{INPUT: views[row : row + 1]} for row in range(len(views))]
     model = onnx.load(path)
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
@@ -118,7 +138,9 @@ def quantize_onnx(
         for node in layers
         if node.input[1] in tensors
     )
-    model = _quantized(model, items, find_places(there, keep), for_onnx=True)
+    named = [{INPUT: item} for item in items]
+    model = _quantized(model, named, find_places(there, keep), for_onnx=True)
+    give_rounded(model)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {METADATA: facts})
     onnx.save(model, path)
@@ -132,9 +154,33 @@ def quantize_onnx(
     return low, low + sum(kind in ORT_FLOAT for kind in kinds)
 
 
-def _quantized(model: Any, items: list[Any], keep: list[str], *, for_onnx: bool) -> Any:
+def give_rounded(model: Any) -> None:
+    """Let outputs of an ONNX file that are rounded for the next layer too come out rounded, in place.
+
+    Else the layer that gives such an output, as the last map of a classifier, runs in float.
+    """
+    (onnx,) = need("onnx", "onnx")
+    nodes = model.graph.node
+    for output in model.graph.output:
+        rounding = [
+            node for node in nodes if node.op_type == "QuantizeLinear" and node.input[0] == output.name
+        ]
+        read = {node.input[0]: node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
+        rounded = [read[node.output[0]] for node in rounding if node.output[0] in read]
+        if not rounded:
+            continue
+        exact = f"{output.name}_exact"
+        for node in nodes:
+            node.input[:] = [exact if name == output.name else name for name in node.input]
+            node.output[:] = [exact if name == output.name else name for name in node.output]
+        nodes.append(onnx.helper.make_node("Identity", [rounded[0]], [output.name], f"{output.name}_rounded"))
+
+
+def _quantized(model: Any, items: Sequence[Any], keep: list[str], *, for_onnx: bool) -> Any:
     nncf, parameters = import_nncf()
-    advanced = nncf.AdvancedQuantizationParameters()
+    advanced = nncf.AdvancedQuantizationParameters(
+        disable_bias_correction=True
+    )  # done already, see `prepare`
     if for_onnx:  # where each channel has its own range, ONNX Runtime runs a depthwise layer in float
         advanced.activations_quantization_params = parameters.QuantizationParameters(per_channel=False)
     return nncf.quantize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ class TfLiteFile:
 
 
 def quantize_litert(
-    path: Path, views: NDArray[np.uint8], facts: str, keep: Mapping[str, Weights]
+    path: Path, items: Sequence[NDArray[np.uint8]], facts: str, keep: Mapping[str, Weights]
 ) -> tuple[int, int]:
     """Quantise a .tflite file; see `mbapps.deploy.quantize.quantize`.
 
@@ -104,8 +104,8 @@ def quantize_litert(
     quantizer = quantizers.Quantizer(str(path), recipe.get_quantization_recipe())
     signatures: dict[str, Any] = litert.Interpreter(model_path=str(path)).get_signature_list()
     ((signature, tensors),) = signatures.items()
-    items = [{tensors["inputs"][0]: views[row : row + 1]} for row in range(len(views))]
-    result = quantizer.quantize(quantizer.calibrate({signature: items}))
+    named = [{tensors["inputs"][0]: item} for item in items]
+    result = quantizer.quantize(quantizer.calibrate({signature: named}))
     path.write_bytes(result.quantized_model)
     add_litert_facts(path, facts)
     low = TfLiteFile(path).in_8_bits()
