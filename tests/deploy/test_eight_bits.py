@@ -170,6 +170,39 @@ def test_equalisation_leaves_float_answers_as_they_were(activation: str) -> None
     assert used[1] > used[0]  # channels use more of the range that they share
 
 
+def test_equalisation_mends_channels_that_hardly_use_their_range() -> None:
+    balanced = fold_norms(network("face_attr"))
+    made, images = copy.deepcopy(balanced), pixels(32)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for block in made.body.blocks:
+            peaks = block.depthwise(torch.rand(1, block.depthwise.conv.in_channels, 8, 8)).amax((0, 2, 3))
+            factors = torch.where(peaks < 5, 10 ** (-1.5 * torch.rand_like(peaks)), 1.0)
+            block.depthwise.conv.weight *= factors.view(-1, 1, 1, 1)
+            block.depthwise.conv.bias *= factors
+            block.pointwise.conv.weight /= factors.view(1, -1, 1, 1)
+    others = pixels(16, seed=9)
+    wanted, errors = logits(made, others), []
+    for equalized in (False, True):
+        tried = copy.deepcopy(made)
+        if equalized:
+            assert equalize(tried, images) > 50
+        correct_biases(tried, images, weighted_layers(tried))
+        with in_8_bits(tried, weighted_layers(tried)):
+            errors.append(float((logits(tried, others) - wanted).square().mean()))
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_equalisation_scales_no_channel_without_end() -> None:
+    made = fold_norms(network("face_attr"))
+    with torch.no_grad():
+        made.body.stem.conv.weight[0] *= 1e-5
+        made.body.stem.conv.bias[0] = 1e-5
+    before = made.body.stem.conv.bias[0].clone()
+    equalize(made, pixels(32))
+    assert made.body.stem.conv.bias[0] / before == pytest.approx(32)
+
+
 def test_equalisation_needs_an_activation_that_lets_factors_through() -> None:
     body = MobileNetV1(alpha=0.25, shallow=True, activation="hard_swish")
     made = fold_norms(Network(body, {"face_attr": FaceAttrHead(body, ("a",), SIDE)}).eval())
@@ -245,6 +278,15 @@ def test_norms_that_remember_nothing_are_helped_by_the_images_compared_on(tmp_pa
     assert near is not None
     assert far is not None
     assert near < FAR < far
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 0.0  # as of weights that came without norms
+    with torch.no_grad():
+        made.body.stem.conv.weight[0] = 0  # a channel that gives one value whatever it sees
+        made.body.stem.conv.weight[1] *= 1e-9
+    found = domain_shift(made, own, pixels(32, seed=7))
+    assert found is not None
+    assert found < FAR
 
 
 @pytest.mark.parametrize(

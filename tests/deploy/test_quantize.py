@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import Cli
 from model_files import SIDE, need_runtime, pictures, save
 
@@ -19,9 +20,13 @@ from mbapps.deploy import export as exporting
 from mbapps.deploy.bundle import Bundle
 from mbapps.deploy.eight_bits import prepare
 from mbapps.deploy.export import export, int8_parity
+from mbapps.deploy.layer_names import weighted_layers
 from mbapps.deploy.parity import Difference
-from mbapps.deploy.quantize import Share, quantize
+from mbapps.deploy.quantize import QUANTIZERS, quantize
 from mbapps.deploy.quantize_litert import TfLiteFile
+from mbapps.deploy.rounding import in_8_bits
+from mbapps.deploy.runtimes import RuntimeFile, RuntimeNetwork
+from mbapps.deploy.saving import fingerprint
 from mbapps.images import write_image
 
 
@@ -94,6 +99,66 @@ def test_a_file_in_8_bits_is_small_and_alike(runtime: str, tmp_path: Path, cli: 
     assert json.loads((run / "predictions.json").read_text())["images"][str(photos / "3.png")] == found
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "openvino", "litert"])
+def test_rounding_is_what_was_made_ready_for(runtime: str, tmp_path: Path) -> None:
+    need_int8(runtime)
+    model = save(tmp_path / "model", "fine_grained")
+    bundle, images = Bundle.open(model), pictures(24)
+    int8 = prepare(bundle, images, triaged=False)
+    made = export(model, bundle, runtime, images[:2], int8=int8)
+    views = torch.from_numpy(int8.views).permute(0, 3, 1, 2)
+    file = RuntimeNetwork(bundle.network, [RuntimeFile(made.path, fingerprint(model))])
+    with torch.inference_mode():
+        wanted, found = (net(views)["fine_grained"]["logits"] for net in (bundle.network, file))
+        with in_8_bits(int8.network, weighted_layers(int8.network)):
+            simulated = int8.network(views)["fine_grained"]["logits"]
+    errors = [float((logits - wanted).square().mean()) for logits in (found, simulated)]
+    assert 0 < errors[0] < 3 * errors[1]
+    shift, spread = (found - wanted).mean(0).abs().max(), (found - wanted).std(0).max()
+    assert shift < spread  # biases made up for it, and nothing undid that
+    facts = json.loads((made.path.parent / "export.json").read_text())["int8"]
+    assert (
+        facts["layers"] - facts["int8"] <= 1
+    )  # the linear layer that gives the answer; not the map before it
+    assert scales_of(runtime, made.path) >= {32, 64, 128}  # one for each channel, not one for all
+
+
+def scales_of(runtime: str, path: Path) -> set[int]:
+    """How many scales the weights of layers have, by layer."""
+    if runtime == "onnx":
+        import onnx
+
+        graph = onnx.load(path).graph
+        sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
+        read = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+        return {sizes[node.input[1]] for node in read if node.input[0] in sizes}
+    if runtime == "openvino":
+        import openvino
+
+        found = set()
+        for operation in openvino.Core().read_model(path).get_ordered_ops():
+            if operation.get_type_name() in ("Convolution", "GroupConvolution"):
+                scaled = operation.input_value(1).get_node()
+                while scaled.get_type_name() != "Multiply":
+                    scaled = scaled.input_value(0).get_node()
+                found.add(int(np.prod(scaled.input_value(1).get_node().data.shape)))
+        return found
+    file = TfLiteFile(path)
+    return {len(file.tensors[layer.inputs[1]].quantization.scale) for layer in file.layers}
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino", "litert"])
+def test_a_file_in_8_bits_may_take_several_images(runtime: str, tmp_path: Path) -> None:
+    need_int8(runtime)
+    model = save(tmp_path / "model", "fine_grained")
+    bundle, images = Bundle.open(model), pictures(10)
+    export(model, bundle, runtime, images, int8=prepare(bundle, images, triaged=False), batch=4)
+    loaded = mbapps.load(model, runtime=runtime, precision="int8")
+    assert len(loaded.predict(images)) == 10
+    with pytest.raises(ValueError, match=r"takes 4 images at a time, got 1"):
+        loaded.network.files[0].run(np.zeros((1, SIDE, SIDE, 3), np.uint8))
+
+
 def test_a_float_file_has_no_layer_in_8_bits(tmp_path: Path) -> None:
     need_int8("litert")
     model = save(tmp_path / "model", "face_attr")
@@ -106,7 +171,7 @@ def test_a_float_file_has_no_layer_in_8_bits(tmp_path: Path) -> None:
 def test_a_file_that_stays_float_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = save(tmp_path / "model", "face_attr")
     monkeypatch.setattr(exporting, "write", lambda *values: values[2].write_bytes(b"1"))
-    monkeypatch.setattr(exporting, "quantize", lambda *values: Share(3, 28))
+    monkeypatch.setitem(QUANTIZERS, "onnx", lambda *values: (3, 28))
     bundle = Bundle.open(model)
     int8 = prepare(bundle, pictures(1), keep=["body.blocks.2"], triaged=False)
     with pytest.raises(ValueError, match=r"precision=int8: only 3 of 28 layers are in 8 bits"):
@@ -119,7 +184,7 @@ def test_layers_that_are_kept_do_not_hide_those_that_stay_float(
 ) -> None:
     model = save(tmp_path / "model", "face_attr")
     monkeypatch.setattr(exporting, "write", lambda *values: values[2].write_bytes(b"1"))
-    monkeypatch.setattr(exporting, "quantize", lambda *values: Share(0, 18))
+    monkeypatch.setitem(QUANTIZERS, "onnx", lambda *values: (0, 18))
     bundle = Bundle.open(model)
     int8 = prepare(bundle, pictures(1), keep=["body"], triaged=False)
     with pytest.raises(ValueError, match=r"precision=int8: only 0 of 18 layers are in 8 bits"):
