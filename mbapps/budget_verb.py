@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 LIMITS = ("ms", "macs", "mb")
+CLASSES = 1000  # of ImageNet, where nothing else is asked for
 
 
 def run_budget(cfg: DictConfig, asked: Asked, folder: Path) -> None:
@@ -29,19 +32,20 @@ def run_budget(cfg: DictConfig, asked: Asked, folder: Path) -> None:
 
     Raises:
         ValueError: nothing fits; the message has what comes nearest.
+        ChildProcessError: a network could not be measured; the others are measured, told and written before.
     """
     from itertools import takewhile
 
     from rich.progress import track
 
-    from mbapps.deploy.benchmark import measure
+    from mbapps.deploy.benchmark import failures, measure_by_turns
     from mbapps.deploy.budget import candidates, export_candidates
-    from mbapps.report import print_columns, print_table, run_context, write_report, write_results
-    from mbapps.sections import Plot, Rows
+    from mbapps.report import print_columns, print_table, write_report, write_results
+    from mbapps.sections import Plot, Preformatted, Rows
     from mbapps.sources import stop_at_interrupt
 
-    budget, runtime, precisions = asked
-    found = candidates(cfg.budget.classes, precisions)
+    budget, runtime, precisions, classes = asked
+    found = candidates(classes, precisions)
     small = [one for one in found if one.excess(budget) <= 1]
     with tempfile.TemporaryDirectory() as place, stop_at_interrupt() as stop:
 
@@ -49,39 +53,44 @@ def run_budget(cfg: DictConfig, asked: Asked, folder: Path) -> None:
             return not stop.is_set()
 
         exported = export_candidates(
-            small, Path(place), runtime, cfg.budget.classes, batch=cfg.batch, threads=cfg.threads
+            small, Path(place), runtime, classes, batch=cfg.batch, threads=cfg.threads
         )
         written = track(takewhile(going, exported), "exporting", len(small), transient=True)
         light = [one for one in written if one.excess(budget) <= 1]
         rounds = takewhile(going, light * cfg.rounds)
-        for one in track(rounds, "measuring", len(light) * cfg.rounds, transient=True):
-            assert one.case is not None
-            measure(one.case, float(cfg.seconds))
+        turns = track(rounds, "measuring", len(light) * cfg.rounds, transient=True)
+        measure_by_turns((one.case for one in turns if one.case is not None), float(cfg.seconds))
+    left_out = failures((one.title, one.case) for one in light if one.case is not None)
     light = [one for one in light if one.case is not None and one.case.took]
     fits = [one for one in light if one.excess(budget) <= 1]
     flat = {
         f"{one.name}_{name}": value
         for one in found
-        for name, value in {**one.numbers(), "fits": int(one in fits)}.items()
+        for name, value in {**one.numbers(), "fits": None if one.unknown else int(one in fits)}.items()
         if value is not None
     }
-    context = {**run_context(), "budget": str(budget), "runtime": runtime, "fits": [one.name for one in fits],
-               "stopped": stop.is_set(), "packages": versions([runtime])}  # fmt: skip
-    results = write_results(folder, flat, context)
+    results = write_results(folder, flat, {
+        **context([runtime]), "budget": str(budget), "runtime": runtime, "fits": [one.name for one in fits],
+        "left_out": left_out, "stopped": stop.is_set(),
+    })  # fmt: skip
     sections: list[Any] = [
         Rows("What fits, the most accurate first", {one.title: one.numbers() for one in fits}, bars=False),
         Rows("The whole grid", {one.title: one.numbers() for one in found}, bars=False),
     ]
     if light:
         sections.insert(0, Plot("Accuracy and latency", draw(light, fits, budget), PLOTTED))
+    if left_out:
+        sections.append(Preformatted("Left out", "\n".join(left_out)))
     how = f"{budget}, runtime={runtime} batch={cfg.batch}"
     how += "" if cfg.threads is None else f" threads={cfg.threads}"
     report = write_report(folder / "report.html", f"what fits {how}", sections)
     titles = ["alpha", "px", "precision", "top-1", "M adds", "p50 ms", "MB"]
     print_columns(f"{how}, the most accurate first", titles, [row(one) for one in fits])
+    for reason in left_out:
+        print(f"left out: {reason}")
     print_table("benchmark", {"grid": len(found), "fit": len(fits)}, paths=[results, report])
     print(TRAINED)
-    end(stop.is_set())
+    end(stop.is_set(), left_out)
     if not fits:
         nearest = min(found, key=lambda one: (one.case is None, one.excess(budget)))
         raise ValueError(
@@ -105,17 +114,29 @@ def several(value: Any) -> list[Any] | None:
     )
 
 
-def versions(runtimes: Iterable[str]) -> dict[str, str]:
-    """Give the versions of the packages that run some runtimes; torch's stands in every context."""
+def context(runtimes: Iterable[str]) -> dict[str, Any]:
+    """How numbers of some runtimes came about: on the CPU, whatever else this machine has."""
+    from mbapps.report import run_context
+
     packages = {RUNTIMES[name].package for name in runtimes if name in RUNTIMES}
-    return {package: version(package) for package in sorted(packages)}
+    return {
+        **run_context(),
+        "device": f"cpu, {platform.machine()}, {os.cpu_count()} cores",
+        "packages": {package: version(package) for package in sorted(packages)},
+    }
 
 
-def end(stopped: bool) -> None:
-    """Leave with the exit code of Ctrl-C, if there was one, and a word on it."""
+def end(stopped: bool, failed: Sequence[str]) -> None:
+    """Leave with the exit code of Ctrl-C, if there was one, and a word on it.
+
+    Raises:
+        ChildProcessError: something could not be measured.
+    """
     if stopped:
         print("stopped: the files hold what was measured until then", file=sys.stderr)
         sys.exit(130)
+    if failed:
+        raise ChildProcessError(f"{'; '.join(failed)}; the files hold what else was measured")
 
 
 class Asked(NamedTuple):
@@ -124,6 +145,7 @@ class Asked(NamedTuple):
     budget: Budget
     runtime: str
     precisions: list[str]
+    classes: int
 
 
 def asked_for(cfg: DictConfig) -> Asked:
@@ -137,8 +159,9 @@ def asked_for(cfg: DictConfig) -> Asked:
         limit = cfg.budget[name]
         if limit is not None and (type(limit) not in (int, float) or not 0 < limit < float("inf")):
             raise ValueError(f"budget.{name} must be a number above 0, got {limit}")
-    if type(cfg.budget.classes) is not int or cfg.budget.classes < 1:
-        raise ValueError(f"budget.classes must be a whole number >= 1, got {cfg.budget.classes}")
+    classes = CLASSES if cfg.budget.classes is None else cfg.budget.classes
+    if type(classes) is not int or classes < 1:
+        raise ValueError(f"budget.classes must be a whole number >= 1, got {classes}")
     for name in ("threads", "batch", "runtime"):
         if not isinstance(cfg[name], (int, str, type(None))):
             raise ValueError(f"a budget is measured with one {name}, got {cfg[name]}")
@@ -149,7 +172,7 @@ def asked_for(cfg: DictConfig) -> Asked:
     precisions = precisions_of(runtime, several(cfg.precision))
     if INT8 in precisions and runtime in BY_NNCF:
         import_nncf()
-    return Asked(Budget(**{name: cfg.budget[name] for name in LIMITS}), runtime, precisions)
+    return Asked(Budget(**{name: cfg.budget[name] for name in LIMITS}), runtime, precisions, classes)
 
 
 def costs(one: Candidate) -> str:

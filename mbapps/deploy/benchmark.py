@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mbapps.models.folder import WEIGHTS, read_tensors
+
+from .measurable import find_files
 from .passes import parts
-from .runtimes import FLOAT, INT8, TORCH, check_origin, export_folder, read_export
+from .runtimes import TORCH, check_origin, export_folder, read_export
 from .saving import fingerprint
 from .sessions import RUNTIMES
 
@@ -27,9 +31,10 @@ class Case:
 
     threads: None leaves them to the runtime.
     batch: images at a time.
-    megabytes: of the file.
+    megabytes: of the file; of torch's without what only other parts' heads use.
     part: which of several files, each for some of the heads.
     took: milliseconds of each run, of all rounds.
+    failed: why it could not be measured, or not in all rounds.
     """
 
     runtime: str
@@ -41,6 +46,7 @@ class Case:
     part: str = ""
     took: list[float] = field(default_factory=list)
     peak: float | None = None
+    failed: str = ""
 
     @property
     def name(self) -> str:
@@ -87,17 +93,19 @@ def find_cases(
     Raises:
         FileNotFoundError: a runtime that was named has no file.
         ImportError: a runtime that was named is not installed.
-        ValueError: there is no such runtime, or a file was altered or comes from another model folder.
+        ValueError: there is no such runtime, or it has no such precision; or a file was altered or comes from another
+            model folder.
     """
-    left_out: list[str] = []
     origin = fingerprint(model)
     cases: list[Case] = []
     several = parts(facts)
-    for runtime, precision, part in _files(model, runtimes, precisions, list(several)):
+    files, left_out = find_files(model, runtimes, precisions, list(several))
+    for runtime, precision, part in files:
         heads = several[part]
         asked: dict[str, Any] = {"runtime": runtime, "seconds": None}
-        size, least, most = (model / "model.safetensors").stat().st_size, 1, None
+        least, most = 1, None
         if runtime == TORCH:
+            size = _bytes_used(model, set(facts["heads"]) - set(heads))
             asked |= {"model": str(model), "trust": trust, "heads": heads}
             asked["image_size"] = facts["heads"][heads[0]]["image_size"]
         else:
@@ -128,38 +136,41 @@ def find_cases(
     return cases, left_out
 
 
-def _files(
-    model: Path, runtimes: Sequence[str] | None, precisions: Sequence[str] | None, several: Sequence[str]
-) -> Iterator[tuple[str, str, str]]:
-    """Runtimes, precisions and parts that are there; of one that was named it is an error that it is not."""
-    runnable = [name for name, runtime in RUNTIMES.items() if runtime.session is not None]
-    if unknown := [str(name) for name in runtimes or () if name not in (TORCH, *runnable)]:
-        raise ValueError(f"runtime must be of {', '.join((TORCH, *runnable))}, got {', '.join(unknown)}")
-    if unknown := [str(name) for name in precisions or () if name not in (FLOAT, INT8)]:
-        raise ValueError(f"precision must be {FLOAT} or {INT8}, got {', '.join(unknown)}")
-    for runtime in runtimes or (TORCH, *runnable):
-        found = [
-            (runtime, precision, part)
-            for precision in precisions or (FLOAT, INT8)
-            for part in several
-            if (runtime == TORCH and precision == FLOAT)
-            or (
-                runtime != TORCH
-                and (export_folder(model, runtime, precision, part) / RUNTIMES[runtime].file).exists()
-            )
-        ]
-        if runtimes and not found:
-            raise FileNotFoundError(
-                f"{model} has no file for runtime={runtime}: mbapps export model={model} runtime={runtime} writes one"
-            )
-        yield from found
+def _bytes_used(model: Path, others: Collection[str]) -> int:
+    """Bytes of the weights without those that are of other heads alone."""
+    tensors = read_tensors(model / WEIGHTS) if others else {}
+    return (model / WEIGHTS).stat().st_size - sum(
+        tensor.nbytes
+        for name in others
+        for key, tensor in tensors.items()
+        if key.startswith(f"heads.{name}.") or f".norms.{name}." in key
+    )
+
+
+def measure_by_turns(cases: Iterable[Case], seconds: float) -> None:
+    """Measure cases as they come; one that failed is not tried again, and says why."""
+    for case in cases:
+        if not case.failed:
+            try:
+                measure(case, seconds)
+            except ChildProcessError as error:
+                case.failed = str(error)
+
+
+def failures(cases: Iterable[tuple[str, Case]]) -> list[str]:
+    """What could not be measured, of cases by title, and why."""
+    return [
+        f"{title} could not be measured{' in all rounds' if case.took else ''}: {case.failed}"
+        for title, case in cases
+        if case.failed
+    ]
 
 
 def measure(case: Case, seconds: float) -> None:
     """Run a case in a process of its own, which shares neither threads nor memory with another; Ctrl-C leaves it be.
 
     Raises:
-        ChildProcessError: that process failed; the message has its last line.
+        ChildProcessError: that process failed; the message is its last line, or the signal that ended it.
     """
     asked = json.dumps({**case.asked, "seconds": seconds})
     words = [sys.executable, "-m", "mbapps.deploy.stopwatch", asked]
@@ -171,12 +182,22 @@ def measure(case: Case, seconds: float) -> None:
         start_new_session=True,
     )
     if run.returncode:
-        lines = run.stderr.strip().splitlines() or ["it said nothing"]
-        raise ChildProcessError(f"{case.name} could not be measured: {lines[-1]}")
+        raise ChildProcessError(_reason(run.returncode, run.stderr.strip().splitlines()))
     found = json.loads(run.stdout.strip().splitlines()[-1])
     case.took += found["milliseconds"]
     peaks = [peak for peak in (case.peak, found["peak_megabytes"]) if peak is not None]
     case.peak = max(peaks, default=None)
+
+
+def _reason(code: int, lines: Sequence[str]) -> str:
+    """Why a process failed: its exit code, below 0 that of a signal, and the last of what it said."""
+    names = {one.value: one.name for one in signal.Signals}
+    if code >= 0:
+        return lines[-1] if lines else f"its process said nothing and ended with code {code}"
+    name = names.get(-code, f"signal {-code}")
+    if name == "SIGKILL":  # it leaves no time for a last word
+        return "its process was killed (SIGKILL), perhaps for want of memory"
+    return f"its process was ended by {name}" + (f": {lines[-1]}" if lines else "")
 
 
 def _path() -> str:

@@ -79,6 +79,11 @@ class Candidate:
         """The same, for people."""
         return f"alpha {self.alpha:g} at {self.side} px, {self.precision}"
 
+    @property
+    def unknown(self) -> bool:
+        """Whether it could not be measured at all."""
+        return self.case is not None and bool(self.case.failed) and not self.case.took
+
     def numbers(self) -> dict[str, Any]:
         """What is known of it, by name; what was not measured is None."""
         case = self.case

@@ -6,8 +6,10 @@ import importlib
 import io
 import logging
 import math
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +24,7 @@ SHARES = 4  # of a batch for each request: one that is done early takes another
 
 
 class Session(Protocol):
-    """A file opened in its runtime."""
+    """A file opened in its runtime; several threads may run it."""
 
     def run(self, images: UInt8Image) -> list[NDArray[Any]]:
         """uint8 RGB [B, S, S, 3] -> the file's outputs, in its order."""
@@ -88,30 +90,40 @@ class OpenVinoSession:
         self.model = self.core.read_model(str(path))
         self.outputs = list(outputs)
         self.alone = self._compiled("LATENCY").create_infer_request()
-        self.queue: Any = None  # of requests that run side by side; made for the first batch of several
+        self.several: list[Any] = []  # requests that run side by side; made for the first batch of several
+        self.lock = threading.Lock()  # a request takes one caller at a time
 
     def run(self, images: UInt8Image) -> list[NDArray[Any]]:
-        if len(images) > 1 and self.model.input(0).partial_shape[0].is_dynamic:
-            return self._share_out(images)
-        self.alone.infer({0: images}, share_inputs=True)
-        return self._arrays(self.alone)
+        with self.lock:
+            if len(images) > 1 and self.model.input(0).partial_shape[0].is_dynamic:
+                return self._share_out(images)
+            return self._infer(self.alone, images)
 
     def _share_out(self, images: UInt8Image) -> list[NDArray[Any]]:
-        if self.queue is None:
-            self.queue = self.openvino.AsyncInferQueue(self._compiled("THROUGHPUT"))
-            self.queue.set_callback(self._keep)
-        size = math.ceil(len(images) / (SHARES * len(self.queue)))
+        if not self.several:
+            compiled = self._compiled("THROUGHPUT")
+            count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+            self.several = [compiled.create_infer_request() for _ in range(count)]
+            self.pool = ThreadPoolExecutor(count)
+        size = math.ceil(len(images) / (SHARES * len(self.several)))
+        starts = iter(range(0, len(images), size))
         found: dict[int, list[NDArray[Any]]] = {}
-        for start in range(0, len(images), size):
-            self.queue.start_async({0: images[start : start + size]}, (found, start), share_inputs=True)
-        self.queue.wait_all()
+
+        def work(request: Any) -> None:
+            for start in starts:  # which all share
+                found[start] = self._infer(request, images[start : start + size])
+
+        working = [self.pool.submit(work, request) for request in self.several]
+        wait(working)  # for all, where one fails too: none is left at work
+        for future in working:
+            future.result()
         return [
             np.concatenate(parts) for parts in zip(*(found[start] for start in sorted(found)), strict=True)
         ]
 
-    def _keep(self, request: Any, place: tuple[dict[int, list[NDArray[Any]]], int]) -> None:
-        found, start = place
-        found[start] = self._arrays(request)
+    def _infer(self, request: Any, images: UInt8Image) -> list[NDArray[Any]]:
+        request.infer({0: images}, share_inputs=True)
+        return self._arrays(request)
 
     def _arrays(self, request: Any) -> list[NDArray[Any]]:
         return [np.array(request.get_tensor(name).data) for name in self.outputs]
@@ -129,11 +141,13 @@ class LiteRtSession:
         self.interpreter.allocate_tensors()
         self.input = self.interpreter.get_input_details()[0]["index"]
         self.outputs = [detail["index"] for detail in self.interpreter.get_output_details()]
+        self.lock = threading.Lock()  # the interpreter holds the images of one caller
 
     def run(self, images: UInt8Image) -> list[NDArray[Any]]:
-        self.interpreter.set_tensor(self.input, images)
-        self.interpreter.invoke()
-        return [self.interpreter.get_tensor(index) for index in self.outputs]
+        with self.lock:
+            self.interpreter.set_tensor(self.input, images)
+            self.interpreter.invoke()
+            return [self.interpreter.get_tensor(index) for index in self.outputs]
 
 
 class ExecuTorchSession:

@@ -20,13 +20,14 @@ WARM_UP = 3  # runs that do not count: memory is laid out and kernels are chosen
 
 
 def opened(asked: Mapping[str, Any]) -> Callable[[UInt8Image], object]:
-    """What runs a batch of images [B, S, S, 3]: the network itself, or an exported file."""
+    """What runs a batch of images [B, S, S, 3]: an exported file, or the network itself with what a file adds."""
     if asked["runtime"] != "torch":
         session = RUNTIMES[asked["runtime"]].session(Path(asked["file"]), asked["outputs"], asked["threads"])
         return session.run  # type: ignore[no-any-return]
     import torch
 
     from .bundle import Bundle
+    from .graph import finish
 
     if asked["threads"]:
         torch.set_num_threads(asked["threads"])
@@ -34,7 +35,8 @@ def opened(asked: Mapping[str, Any]) -> Callable[[UInt8Image], object]:
 
     def run(images: UInt8Image) -> object:
         with torch.inference_mode():
-            return network(torch.from_numpy(images).permute(0, 3, 1, 2))
+            found = network(torch.from_numpy(images).permute(0, 3, 1, 2))
+            return {name: finish(network.head(name), outputs) for name, outputs in found.items()}
 
     return run
 

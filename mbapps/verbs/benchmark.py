@@ -20,17 +20,21 @@ def run(cfg: DictConfig) -> None:
     """Measure each case in a process of its own; print a table, write results.json and report.html.
 
     Ctrl-C ends it with the case at hand; what was measured until then is told and written.
+
+    Raises:
+        ValueError: nothing can be measured, or a setting is out of its range.
+        ChildProcessError: a case failed; the others are measured, told and written before.
     """
     from itertools import takewhile
 
     from rich.progress import track
 
     from mbapps import app
-    from mbapps.budget_verb import LIMITS, asked_for, end, run_budget, several, versions
-    from mbapps.deploy.benchmark import find_cases, measure
+    from mbapps.budget_verb import LIMITS, asked_for, context, end, run_budget, several
+    from mbapps.deploy.benchmark import failures, find_cases, measure_by_turns
     from mbapps.models.folder import read_facts
-    from mbapps.report import print_columns, print_table, run_context, write_report, write_results
-    from mbapps.sections import Plot, Rows
+    from mbapps.report import print_columns, print_table, write_report, write_results
+    from mbapps.sections import Plot, Preformatted, Rows
     from mbapps.sources import stop_at_interrupt
 
     check(cfg)
@@ -44,13 +48,15 @@ def run(cfg: DictConfig) -> None:
         threads=several(cfg.threads) or [None], batches=several(cfg.batch) or [1], trust=cfg.trust,
     )  # fmt: skip
     if not cases:
-        raise ValueError(f"nothing of {model} can be measured: {'; '.join(left_out) or 'no such precision'}")
+        reason = "; ".join(left_out) or f"no file is in precision={cfg.precision}"
+        raise ValueError(f"nothing of {model} can be measured: {reason}")
     rounds = [case for _ in range(cfg.rounds) for case in cases]
     with stop_at_interrupt() as stop:
         going = takewhile(lambda case: not stop.is_set(), rounds)
-        for case in track(going, "measuring", len(rounds), transient=True):
-            measure(case, float(cfg.seconds))
-    left_out += [f"{case.title}: stopped before it" for case in cases if not case.took]
+        measure_by_turns(track(going, "measuring", len(rounds), transient=True), float(cfg.seconds))
+    failed = failures((case.title, case) for case in cases)
+    left_out += failed
+    left_out += [f"{case.title}: stopped before it" for case in cases if not case.took and not case.failed]
     cases = [case for case in cases if case.took]
     table = [(case, case.numbers()) for case in cases]
     print_columns("benchmark: latency in ms, size and peak memory in MB", *columns(table))
@@ -59,16 +65,18 @@ def run(cfg: DictConfig) -> None:
     flat = {f"{case.name}_{name}": value for case, numbers in table for name, value in numbers.items()}
     known = {name: value for name, value in flat.items() if value is not None}
     results = write_results(folder, known, {
-        **run_context(), "model": str(model), "left_out": left_out, "stopped": stop.is_set(),
-        "packages": versions(case.runtime for case in cases),
+        **context(case.runtime for case in cases),
+        "model": str(model), "left_out": left_out, "stopped": stop.is_set(),
     })  # fmt: skip
-    sections: list[Section] = [
-        Rows("Measured", {case.title: numbers for case, numbers in table}, ABOUT, bars=False),
-        Plot("Latency", draw(cases), PLOTTED),
-    ]
+    rows = {case.title: numbers for case, numbers in table}
+    sections: list[Section] = [Rows("Measured", rows, ABOUT, bars=False)]
+    if cases:
+        sections.append(Plot("Latency", draw(cases), PLOTTED))
+    if left_out:
+        sections.append(Preformatted("Left out", "\n".join(left_out)))
     report = write_report(folder / "report.html", f"benchmark of {model}", sections)
     print_table("benchmark", {"cases": len(cases), "rounds": cfg.rounds}, paths=[results, report])
-    end(stop.is_set())
+    end(stop.is_set(), failed)
 
 
 ABOUT = (
@@ -124,6 +132,8 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(
             f"{' and '.join(limits)} is for networks that are yet to be trained: leave model= out"
         )
+    if cfg.model is not None and cfg.budget.classes is not None:
+        raise ValueError("budget.classes is for a budget, and a model has classes of its own: leave it out")
     for key in ("threads", "batch"):
         wanted = several(cfg[key])
         if wanted is None and key == "threads":
