@@ -12,6 +12,7 @@ from model_files import need_runtime
 from mbapps.deploy import benchmark as module
 from mbapps.deploy import budget
 from mbapps.deploy.benchmark import Case
+from mbapps.deploy.quantize import QUANTIZERS
 
 
 @pytest.fixture
@@ -69,6 +70,20 @@ def test_a_network_that_fails_leaves_the_grid(
     assert numbers["context"]["left_out"] == ["alpha 0.25 at 64 px, float32 could not be measured: too large"]
     assert "alpha0.25_64px_float32_fits" not in numbers  # nobody knows
     assert "could not be measured: too large" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_what_stays_in_float_is_not_told_as_8_bits(
+    cli: Cli, small_grid: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_runtime("onnx")
+    monkeypatch.setattr("mbapps.budget_verb.import_nncf", list)
+    monkeypatch.setitem(QUANTIZERS, "onnx", lambda *values: (0, 28))
+    words = ("runtime=onnx", "precision=int8", "budget.macs=10e6", "budget.classes=5", "seconds=0.05")
+    with pytest.raises(
+        ChildProcessError, match=r"could not be measured: .* only 0 of 28 layers are in 8 bits"
+    ):
+        cli("benchmark", *words, f"out={tmp_path / 'run'}")
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["context"]["fits"] == []
 
 
 def test_a_budget_needs_a_runtime(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,6 +146,8 @@ def export_candidates(
 ) -> Iterator[Candidate]:
     """Write the file of each candidate, with weights drawn at random, and give it a case to be measured.
 
+    The case of one whose file can't be had, as in 8 bits where layers stay in float, has failed.
+
     Raises:
         ImportError: the runtime, or what quantises for it, is not installed.
     """
@@ -158,15 +160,20 @@ def export_candidates(
         place = folder / one.name
         place.mkdir()
         path = place / RUNTIMES[runtime].file
-        write(runtime, graph, path, "{}", batch)
-        if one.precision == INT8:
-            quantize(runtime, path, np.ascontiguousarray(noise[:, : one.side, : one.side]), json.dumps({}))
+        failed = ""
+        try:
+            write(runtime, graph, path, "{}", batch)
+            if one.precision == INT8:
+                views = np.ascontiguousarray(noise[:, : one.side, : one.side])
+                quantize(runtime, path, views, json.dumps({}), batch=batch)
+        except ValueError as error:  # the others may do
+            failed = str(error)
         size = sum(file.stat().st_size for file in place.iterdir())
         asked = {
             "runtime": runtime, "file": str(path), "outputs": [output.name for output in graph.outputs],
             "image_size": one.side, "threads": threads, "batch": batch, "seconds": None,
         }  # fmt: skip
-        one.case = Case(runtime, one.precision, threads, batch, size / 1e6, asked)
+        one.case = Case(runtime, one.precision, threads, batch, size / 1e6, asked, failed=failed)
         yield one
 
 

@@ -113,7 +113,8 @@ def test_rounding_is_what_was_made_ready_for(runtime: str, tmp_path: Path) -> No
         with in_8_bits(int8.network, weighted_layers(int8.network)):
             simulated = int8.network(views)["fine_grained"]["logits"]
     errors = [float((logits - wanted).square().mean()) for logits in (found, simulated)]
-    assert 0 < errors[0] < 1.2 * errors[1]  # biases made up for rounding, and nothing undid that
+    most = 1.6 if runtime == "onnx" else 1.2  # ONNX Runtime adds some of its own
+    assert 0 < errors[0] < most * errors[1]  # biases made up for rounding, and nothing undid that
     facts = json.loads((made.path.parent / "export.json").read_text())["int8"]
     assert (
         facts["layers"] - facts["int8"] <= 1
