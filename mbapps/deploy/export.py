@@ -7,33 +7,29 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-
-from mbapps import __version__
 from mbapps.files import replacing, write_text
 from mbapps.images import UInt8Image
 from mbapps.models.network import Network
 
 from .bundle import Bundle
 from .eight_bits import Prepared, file_views
-from .graph import INPUT, Graph, fold_norms
+from .export_facts import describe, describe_files
+from .graph import Graph, fold_norms
 from .nms import suppression_of
 from .parity import Parity, compare, first_divergence
-from .passes import view_of
 from .quantize import QUANTIZERS, quantize
-from .runtimes import FACTS, FAILED, FLOAT, FORMAT, INT8, RuntimeFile, RuntimeNetwork, digest, export_folder
+from .runtimes import FAILED, FLOAT, INT8, RuntimeFile, RuntimeNetwork, export_folder
 from .saving import fingerprint
 from .sessions import RUNTIMES, Session
 from .writers import ANY_BATCH, write
 
 PARITY = "parity.json"  # beside each exported file
 BATCH = 8  # images that are compared at a time
-LAYER_IMAGES = 4  # that the layers are compared on, where something differs
+LAYER_IMAGES = 4  # that the layers are compared on: those that differ most
 
 
 class Metric(NamedTuple):
@@ -116,14 +112,13 @@ def export(
         if kind.session is None:
             return Exported(_place(folder, places) / path.name, None)
         parity = int8_parity(runtime) if int8 else Parity(runtime, tolerance)
-        other = RuntimeNetwork(bundle.network, [RuntimeFile(path, facts["fingerprint"])]).eval()
-        batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-        compare(bundle, other, batches, parity, suppressed=nms)
-        for metric in metrics:
-            parity.metrics[metric.name] = metric.measure(bundle.network), metric.measure(other)
+        _measure(bundle, RuntimeFile(path, facts["fingerprint"]), images, metrics, parity)
         if not parity.passed:
-            if not int8:
-                parity.layer = find_layer(bundle, folded, runtime, images, batch, tolerance)
+            if not int8 and parity.relative > tolerance:
+                with suppress(Exception):  # whatever a converter or runtime raises, the file is kept
+                    worst = [images[row] for row in parity.furthest(LAYER_IMAGES)]
+                    parity.layer = find_layer(bundle, folded, runtime, worst, batch, tolerance)
+                    parity.looked = True
             places, path = places.with_name(f"{places.name}_{FAILED}"), rename(folder, path)
             describe_files(folder, facts, path.name)
         write_text(
@@ -133,6 +128,24 @@ def export(
         if parity.passed:
             shutil.rmtree(places.with_name(f"{places.name}_{FAILED}"), ignore_errors=True)  # an earlier try
         return Exported(_place(folder, places) / path.name, parity)
+
+
+def _measure(
+    bundle: Bundle, file: RuntimeFile, images: Sequence[UInt8Image], metrics: Sequence[Metric], parity: Parity
+) -> None:
+    """Add up how a file differs from the original, and close it.
+
+    In full precision wrong suppression must show in whatever is decoded; in 8 bits what lies far below the thresholds
+    differs anyway.
+    """
+    other = RuntimeNetwork(bundle.network, [file]).eval()
+    batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+    nms = file.facts["nms"]
+    whole = nms and file.facts["precision"] == FLOAT
+    compare(bundle, other, batches, parity, suppressed=nms, thresholds=not whole)
+    for metric in metrics:
+        parity.metrics[metric.name] = metric.measure(bundle.network), metric.measure(other)
+    file.close()
 
 
 def _layers(int8: Prepared | None) -> dict[str, Any]:
@@ -160,56 +173,6 @@ def _place(folder: Path, target: Path) -> Path:
     return target
 
 
-def describe(bundle: Bundle, graph: Graph, runtime: str, origin: str, batch: int | None) -> dict[str, Any]:
-    """Give the facts of a file: what goes in, what comes out, and what a program needs to make answers of that.
-
-    Args:
-        bundle: the model folder's.
-        graph: that is written.
-        runtime: one of RUNTIMES.
-        origin: fingerprint of the model folder.
-        batch: the only size that is allowed; None: any where the runtime can, else one image.
-    """
-    least, most = (batch or 1, batch or (None if runtime in ANY_BATCH else 1))
-    side, shown = graph.image_size, most or "batch"
-    heads = {
-        name: {
-            "class": head["class"],
-            "class_names": list(getattr(bundle.network.head(name), "finished_names", head["class_names"])),
-            "temperature": getattr(bundle.network.head(name), "temperature", 1.0),
-            "thresholds": head.get("thresholds"), "view": view_of(head)[1], "settings": head["settings"],
-        }
-        for name, head in bundle.facts["heads"].items()
-        if name in bundle.network.heads
-    }  # fmt: skip
-    return {
-        "format": FORMAT, "runtime": runtime, "fingerprint": origin,
-        "versions": {"mbapps": __version__, "torch": torch.__version__, **_version(RUNTIMES[runtime].package)},
-        "image_size": side, "batch": [least, most],
-        "input": {"name": INPUT, "type": "uint8", "shape": [shown, side, side, 3], "colours": "RGB"},
-        "outputs": [
-            {**output._asdict(), "type": "float32", "shape": [shown, *shape]}
-            for output, shape in zip(graph.outputs, graph.shapes, strict=True)
-        ],
-        "heads": heads,
-    }  # fmt: skip
-
-
-def _version(package: str) -> dict[str, str]:
-    try:
-        return {package: metadata.version(package)}
-    except metadata.PackageNotFoundError:
-        return {}
-
-
-def describe_files(folder: Path, facts: Mapping[str, Any], name: str) -> None:
-    """Write export.json: the facts, the main file's name and the sha256 of every file."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != FACTS)
-    digests = {path.relative_to(folder).as_posix(): digest(path) for path in files}
-    content = {**facts, "file": name, "files": digests}
-    write_text(folder / FACTS, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
 def rename(folder: Path, path: Path) -> Path:
     """Give the files of an export a name that says that it did not pass; give the main one's path."""
     for file in folder.glob(f"{path.stem}.*"):
@@ -225,10 +188,8 @@ def find_layer(
     batch: int | None,
     tolerance: float,
 ) -> str | None:
-    """Name the first layer that differs from the original; see `first_divergence`."""
-    views = file_views(bundle, images[:LAYER_IMAGES])
-    views = views[:1] if batch is None and runtime not in ANY_BATCH else views
-    views = np.resize(views, (batch or len(views), *views.shape[1:]))
+    """Name the first layer that differs from the original on images, as each head sees them; see `first_divergence`."""
+    views = file_views(bundle, [image for image in images for _ in bundle.network.heads])
 
     def opened(graph: Graph, folder: Path) -> Session:
         path = folder / RUNTIMES[runtime].file
@@ -237,4 +198,5 @@ def find_layer(
         session: Session = RUNTIMES[runtime].session(path, names)
         return session
 
-    return first_divergence(bundle.network, folded, views, opened, tolerance)
+    size = batch or (None if runtime in ANY_BATCH else 1)
+    return first_divergence(bundle.network, folded, views, opened, tolerance, batch=size)

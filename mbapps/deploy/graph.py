@@ -29,7 +29,8 @@ class Output(NamedTuple):
 class Graph(nn.Module):
     """uint8 RGB images [B, S, S, 3] -> the outputs of all heads, as `self.outputs` lists them.
 
-    What a head's `finish` makes of its raw outputs is in the graph: a detector gives boxes and scores.
+    What a head's `finish` makes of its raw outputs is in the graph: a detector gives boxes and scores. `self.order`
+    has the place among them of each layer's output, in the order in which layers run, then of the heads' other outputs.
 
     Args:
         network: in evaluation mode.
@@ -54,10 +55,16 @@ class Graph(nn.Module):
         self.taps, self.planes = taps, planes
         with torch.inference_mode():
             layers, answers = self._run(self.example(1))
-        self.outputs = [Output(f"tap_{place}", "", name) for place, name in enumerate(layers)] + [
-            Output(f"{head}_{name}", head, name) for head, found in answers.items() for name in found
-        ]
-        self.shapes = [list(value.shape[1:]) for value in _flat(layers, answers)]
+        self.outputs = [
+            Output(f"tap_{place}", "", name) for place, name in enumerate(_own(layers, answers))
+        ] + [Output(f"{head}_{name}", head, name) for head, found in answers.items() for name in found]
+        values = _flat(layers, answers)
+        self.shapes = [list(value.shape[1:]) for value in values]
+        places = {id(value): place for place, value in enumerate(values)}
+        self.order = {name: places[id(value)] for name, value in layers.items()}
+        for place, output in enumerate(self.outputs):
+            if place not in self.order.values():
+                self.order[f"{output.head}.{output.output}"] = place
 
     def example(self, batch: int) -> Tensor:
         """Grey images of a batch."""
@@ -78,8 +85,7 @@ class Graph(nn.Module):
         answers = self._answers(images)
         for hook in hooks:
             hook.remove()
-        given = {id(value) for found in answers.values() for value in found.values()}
-        return {name: value for name, value in layers.items() if id(value) not in given}, answers
+        return layers, answers
 
     def _answers(self, images: Tensor) -> dict[str, dict[str, Tensor]]:
         planes = images if self.planes else images.permute(0, 3, 1, 2)
@@ -88,8 +94,15 @@ class Graph(nn.Module):
         }
 
 
+def _own(layers: dict[str, Tensor], answers: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Those of layers that are no head's output."""
+    given = {id(value) for found in answers.values() for value in found.values()}
+    return {name: value for name, value in layers.items() if id(value) not in given}
+
+
 def _flat(layers: dict[str, Tensor], answers: dict[str, dict[str, Tensor]]) -> tuple[Tensor, ...]:
-    return (*layers.values(), *(value for found in answers.values() for value in found.values()))
+    own = _own(layers, answers).values()
+    return (*own, *(value for found in answers.values() for value in found.values()))
 
 
 def _note(
@@ -104,14 +117,17 @@ def finish(head: Any, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def tapped_layers(network: Network) -> list[tuple[str, nn.Module]]:
-    """Layers by name; of a convolution with its norm and activation the whole."""
+    """Layers by name; of a convolution with its norm and activation the whole, of others what their norm gives."""
     kinds = (Normalize, ConvNorm, nn.Conv2d, nn.Linear)
     whole: list[str] = []
+    norms: dict[str, nn.Module] = {}  # of the layers before them, as folding works them in
     layers: list[tuple[str, nn.Module]] = []
     for name, module in network.named_modules():
         if isinstance(module, kinds) and not any(name.startswith(f"{outer}.") for outer in whole):
-            layers.append((name, module))
+            layers.append((name, norms.get(name, module)))
             whole += [name] if isinstance(module, ConvNorm) else []
+        elif isinstance(module, nn.Sequential):
+            norms |= {f"{name}.{first}": module[second] for first, second in _pairs(module)}
     return layers
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mbapps.models.network import Network
 
 from .bundle import Bundle, head_views
 from .graph import Graph, finish
+from .likeness import count_alike, told
 
 METRIC_TOLERANCE = 1e-3  # of the task's own number
 LEAST_AGREEMENT = (
@@ -27,27 +28,32 @@ LEAST_AGREEMENT = (
 
 @dataclass
 class Difference:
-    """One output in both: the greatest absolute difference, and the range of the original's values."""
+    """One output in both: the greatest absolute difference, the range of the original's values, each image's error."""
 
     error: float = 0.0
     low: float = math.inf
     high: float = -math.inf
+    errors: list[float] = field(default_factory=list)
 
     def add(self, ours: NDArray[Any], theirs: NDArray[Any]) -> None:
-        """Take in one batch; what is no number differs without end."""
-        gap = (
-            np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
-            if ours.shape == theirs.shape
-            else math.inf
-        )
-        error = float(np.max(gap))
-        self.error = max(self.error, error if math.isfinite(error) else math.inf)
+        """Take in one batch [B, ...]; what is no number, in either, differs without end."""
+        errors = np.full(len(ours), math.inf)
+        if ours.shape == theirs.shape:
+            with np.errstate(invalid="ignore"):  # infinity less infinity is no number
+                gap = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
+            errors = np.where(np.isfinite(gap), gap, math.inf).reshape(len(gap), -1).max(axis=1)
+        self.errors += errors.tolist()
+        self.error = max(self.error, *self.errors[-len(errors) :])
         self.low, self.high = min(self.low, float(ours.min())), max(self.high, float(ours.max()))
+
+    def share(self, error: float) -> float:
+        """An error as a share of the range."""
+        return error / max(self.high - self.low, 1e-6) if math.isfinite(error) else math.inf
 
     @property
     def relative(self) -> float:
-        """Error as a share of the range."""
-        return self.error / max(self.high - self.low, 1e-6) if math.isfinite(self.high) else 0.0
+        """The greatest error as a share of the range."""
+        return self.share(self.error)
 
 
 @dataclass
@@ -58,6 +64,7 @@ class Parity:
     outputs: by the file's name of the output.
     alike, told: by head, items of the answers that both tell, and how many there are.
     layer: the first that differs by more than the tolerance, where something does.
+    looked: whether layers were compared one by one.
     metrics: tasks' numbers that were measured on labelled images, of the original and of the file.
     near: numbers of two answers may differ by twice this share of their size; None takes the tolerance.
     least_agreement: share of what is told by a head that must be alike.
@@ -77,11 +84,17 @@ class Parity:
     least_agreement: float = LEAST_AGREEMENT
     metric_tolerance: float = METRIC_TOLERANCE
     least_told: int = 0
+    looked: bool = False
 
     @property
     def relative(self) -> float:
         """The greatest error of all outputs, as a share of the range."""
         return max((found.relative for found in self.outputs.values()), default=0.0)
+
+    @property
+    def num_told(self) -> int:
+        """Items that both tell, of all heads; 0: no answers could be compared."""
+        return sum(self.told.values())
 
     @property
     def agreement(self) -> float:
@@ -92,31 +105,45 @@ class Parity:
     def passed(self) -> bool:
         """Whether the file may be used in the original's place."""
         measured = all(
-            abs(ours - theirs) <= self.metric_tolerance * max(1.0, abs(ours))
+            math.isfinite(ours - theirs) and abs(ours - theirs) <= self.metric_tolerance * max(1.0, abs(ours))
             for ours, theirs in self.metrics.values()
         )
-        compared = sum(self.told.values()) >= self.least_told or bool(self.metrics)
+        compared = self.num_told >= self.least_told or bool(self.metrics)
         agreed = self.agreement >= self.least_agreement and compared
         return self.relative <= self.tolerance and agreed and measured
 
+    def furthest(self, count: int) -> list[int]:
+        """Rows of the images whose outputs differ most, the worst first."""
+        shares = [
+            max(found.share(found.errors[row]) for found in self.outputs.values())
+            for row in range(self.images)
+        ]
+        return sorted(range(self.images), key=lambda row: -shares[row])[:count]
+
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers and strings; an error without end is null."""
+        """Plain numbers and strings; what is no number or without end is null, and so is agreement on nothing."""
         outputs = {
             name: {
-                key: value if math.isfinite(value) else None
-                for key, value in {**asdict(found), "relative": found.relative}.items()
+                "error": _finite(found.error), "low": _finite(found.low), "high": _finite(found.high),
+                "relative": _finite(found.relative),
             }
             for name, found in self.outputs.items()
+        }  # fmt: skip
+        metrics = {
+            name: {"original": _finite(ours), "file": _finite(theirs)}
+            for name, (ours, theirs) in self.metrics.items()
         }
-        metrics = {name: {"original": ours, "file": theirs} for name, (ours, theirs) in self.metrics.items()}
         return {
             "runtime": self.runtime, "passed": self.passed, "images": self.images,
-            "tolerance": self.tolerance if math.isfinite(self.tolerance) else None,
-            "least_agreement": self.least_agreement,
-            "relative_error": self.relative if math.isfinite(self.relative) else None,
-            "agreement": self.agreement, "first_layer": self.layer, "metrics": metrics, "outputs": outputs,
+            "tolerance": _finite(self.tolerance), "least_agreement": self.least_agreement,
+            "relative_error": _finite(self.relative), "agreement": self.agreement if self.num_told else None,
+            "first_layer": self.layer, "metrics": metrics, "outputs": outputs,
             "heads": {name: {"alike": self.alike[name], "told": told} for name, told in self.told.items()},
         }  # fmt: skip
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 @torch.inference_mode()
@@ -127,6 +154,7 @@ def compare(
     parity: Parity,
     *,
     suppressed: bool = False,
+    thresholds: bool = True,
 ) -> Parity:
     """Answer for images with a model folder's own network and with another, and add up how they differ.
 
@@ -136,6 +164,7 @@ def compare(
         batches: images [H, W, 3] of any sizes.
         parity: what was found before.
         suppressed: `other` gives 0 as the score of boxes that suppression takes away.
+        thresholds: compare what is told above the folder's thresholds; else all that the heads decode.
     """
     near = parity.tolerance if parity.near is None else parity.near
     for images in batches:
@@ -143,6 +172,7 @@ def compare(
         sizes = torch.tensor([image.shape[:2] for image in images])
         for name in bundle.network.heads:
             head, facts = bundle.network.head(name), bundle.facts["heads"][name]
+            least = facts.get("thresholds") if thresholds else None
             views = head_views(facts, images)
             ours, theirs = bundle.network(views, [name])[name], other(views, [name])[name]
             other_outputs = finish(head, theirs)
@@ -154,71 +184,10 @@ def compare(
                 found.add(value.numpy(), other_value.numpy())
             pairs = zip(head.decode(ours, sizes), head.decode(theirs, sizes), strict=True)
             for answers in pairs:
-                one, two = (told(answer, facts.get("thresholds")) for answer in answers)
+                one, two = (told(answer, least) for answer in answers)
                 parity.alike[name] = parity.alike.get(name, 0) + 2 * count_alike(one, two, near)
                 parity.told[name] = parity.told.get(name, 0) + len(one) + len(two)
     return parity
-
-
-def told(answer: Any, thresholds: Sequence[float] | None) -> list[Mapping[str, Any]]:
-    """The items that predict would write of an answer; lists inside them, as a place's likeliest cells, count too."""
-    answer = answer.above(thresholds) if thresholds and hasattr(answer, "above") else answer
-    return [part for item in answer.to_json() for part in _parts(item)]
-
-
-def _parts(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """An item without the lists of items in it, and those.
-
-    >>> _parts({"lat": 1.0, "cells": [{"cell": "1b"}, {"cell": "2c"}]})
-    [{'lat': 1.0}, {'cell': '1b'}, {'cell': '2c'}]
-    """
-    inner = [
-        key
-        for key, value in item.items()
-        if isinstance(value, list) and value and isinstance(value[0], Mapping)
-    ]
-    own = {key: value for key, value in item.items() if key not in inner}
-    return [own, *(part for key in inner for part in item[key])]
-
-
-def count_alike(
-    ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], tolerance: float
-) -> int:
-    """Count the items that have a like one on the other side, in whatever order; each is paired once.
-
-    >>> count_alike([{"label": 1, "score": 0.5}], [{"label": 2, "score": 0.5}, {"label": 1, "score": 0.5001}], 1e-3)
-    1
-    """
-    left = list(theirs)
-    count = 0
-    for item in ours:
-        place = next((place for place, other in enumerate(left) if alike(item, other, tolerance)), None)
-        if place is not None:
-            del left[place]
-            count += 1
-    return count
-
-
-def alike(one: Any, two: Any, tolerance: float) -> bool:
-    """Tell whether two plain values are the same but for rounding: numbers may differ by 2 * tolerance of the size.
-
-    The size of numbers is the greatest of their list, at least 1.
-    """
-    if isinstance(one, Mapping):
-        return one.keys() == two.keys() and all(
-            alike(value, two[key], tolerance) for key, value in one.items()
-        )
-    if isinstance(one, list):
-        if len(one) != len(two):
-            return False
-        if not all(type(value) in (int, float) for value in [*one, *two]):
-            return all(alike(a, b, tolerance) for a, b in zip(one, two, strict=True))
-        first, second = np.array(one, dtype=float), np.array(two, dtype=float)
-        size = max(1.0, float(np.abs(first).max(initial=0)))
-        return bool((np.abs(first - second) <= 2 * tolerance * size).all())
-    if isinstance(one, float):
-        return alike([one], [two], tolerance)
-    return bool(one == two)
 
 
 def first_divergence(
@@ -227,30 +196,36 @@ def first_divergence(
     images: NDArray[np.uint8],
     write: Callable[[Graph, Path], Any],
     tolerance: float,
+    *,
+    batch: int | None = None,
 ) -> str | None:
-    """Name the first layer whose output is not the original's.
+    """Name the first layer, in the order in which they run, whose output is not the original's.
 
     The network is written once more with the output of every layer visible.
 
     Args:
         original: the network as it was trained.
         exported: as it is written, its norms folded.
-        images: [B, S, S, 3].
+        images: [N, S, S, 3].
         write: writes a graph below a folder and opens it: a session.
         tolerance: of an output's range.
+        batch: images that the session takes at a time; None: all of them.
 
     Returns:
         None where no layer differs: visible outputs keep a runtime from joining layers, and joined ones may differ.
     """
     ours, theirs = Graph(original, taps=True), Graph(exported, taps=True)
+    size = batch or len(images)
+    differences = {name: Difference() for name in ours.order}
     with tempfile.TemporaryDirectory() as folder:
         session = write(theirs, Path(folder))
-        with torch.inference_mode():
-            truths = [value.numpy() for value in ours(torch.from_numpy(images))]
-        found = session.run(images)
-    for output, truth, value in zip(ours.outputs, truths, found, strict=True):
-        difference = Difference()
-        difference.add(truth, value)
-        if difference.relative > tolerance:
-            return output.output if not output.head else f"{output.head}.{output.output}"
-    return None
+        for start in range(0, len(images), size):
+            part = np.resize(images[start : start + size], (size, *images.shape[1:]))  # the last is filled up
+            with torch.inference_mode():
+                truths = ours(torch.from_numpy(part))
+            found = session.run(part)
+            for name, difference in differences.items():
+                difference.add(truths[ours.order[name]].numpy(), found[theirs.order[name]])
+        del session  # where files that are open can't be deleted, the folder could not
+    far = (name for name, difference in differences.items() if difference.relative > tolerance)
+    return next(far, None)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,13 @@ from torch import Tensor
 from mbapps.images import UInt8Image
 from mbapps.models.network import Network
 
+from .export_facts import check_origin, read_export
 from .sessions import RUNTIMES, Session
 
 TORCH = "torch"  # the runtime that needs no exported file
 EXPORTS = "exports"  # folder of a model folder: a folder per runtime
-FACTS = "export.json"  # beside each exported file
 FAILED = "failed_parity"  # in the names of what did not pass
 FLOAT, INT8 = "float32", "int8"  # precisions
-FORMAT = 1  # of export.json
 
 
 class RuntimeFile:
@@ -52,8 +49,8 @@ class RuntimeFile:
             raise
         except Exception as error:  # each runtime has kinds of its own
             raise ValueError(
-                f"{path} can't be opened by {runtime.package} here: {error or type(error).__name__}; its version may "
-                "be another than that which wrote it: export it again"
+                f"{path} can't be opened by {runtime.package} here: {str(error) or type(error).__name__}; its version "
+                "may be another than that which wrote it: export it again"
             ) from error
 
     @property
@@ -61,11 +58,15 @@ class RuntimeFile:
         """Names of those that it gives outputs of."""
         return list(dict.fromkeys(output["head"] for output in self.facts["outputs"]))
 
+    def close(self) -> None:
+        """Let go of the file, so that every system lets it be moved; it does not run again."""
+        vars(self.session).clear()  # OpenVINO's queue holds the session that holds it
+
     def run(self, images: UInt8Image) -> dict[str, dict[str, NDArray[Any]]]:
         """uint8 RGB images [B, S, S, 3] -> {head: {output: array}}.
 
         Raises:
-            ValueError: the file does not allow this size or batch.
+            ValueError: the file does not allow this size or batch, or its runtime fails.
         """
         least, most = self.facts["batch"]
         side = self.facts["image_size"]
@@ -77,7 +78,20 @@ class RuntimeFile:
         if not least <= len(images) <= (most or len(images)):
             allowed = f"{least} images at a time" if least == most else f"{least} to {most} images at a time"
             raise ValueError(f"{self.path} takes {allowed}, got {len(images)}; export batch= sets that")
-        arrays = self.session.run(np.ascontiguousarray(images))
+        try:
+            arrays = self.session.run(np.ascontiguousarray(images))
+        except MemoryError:
+            raise
+        except Exception as error:  # each runtime has kinds of its own
+            raise ValueError(
+                f"{self.path} can't be run by {RUNTIMES[self.facts['runtime']].package} on {len(images)} images: "
+                f"{str(error) or type(error).__name__}; export it again"
+            ) from error
+        if len(arrays) != len(self.facts["outputs"]):
+            raise ValueError(
+                f"{self.path} must give {len(self.facts['outputs'])} outputs, as its export.json says, got "
+                f"{len(arrays)}; export it again"
+            )
         found: dict[str, dict[str, NDArray[Any]]] = {}
         for output, array in zip(self.facts["outputs"], arrays, strict=True):
             found.setdefault(output["head"], {})[output["output"]] = array
@@ -109,6 +123,12 @@ class RuntimeNetwork(Network):
         for file in self.files:
             if not set(wanted).isdisjoint(file.heads):
                 found |= self._run(file, images)
+        if missing := [head for head in wanted if head not in found]:
+            given = ", ".join(head for file in self.files for head in file.heads) or "none"
+            raise ValueError(
+                f"{', '.join(str(file.path) for file in self.files)} must give outputs of {', '.join(missing)}, got "
+                f"those of heads {given}; export the model again"
+            )
         return {head: found[head] for head in wanted}
 
     def _run(self, file: RuntimeFile, images: Tensor) -> dict[str, dict[str, Tensor]]:
@@ -187,76 +207,3 @@ def check_precision(precision: str) -> None:
     """
     if precision not in (FLOAT, INT8):
         raise ValueError(f"precision must be {FLOAT} or {INT8}, got {precision!r}")
-
-
-def read_export(path: Path) -> dict[str, Any]:
-    """Read the export.json beside a file, checked to be about it.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged, newer, or about another file.
-    """
-    about = path.parent / FACTS
-    if not about.is_file():
-        raise FileNotFoundError(f"no {FACTS} beside {path}: it tells what the file is, so keep both together")
-    try:
-        facts = json.loads(about.read_text(encoding="utf-8"))
-        _check(facts, path.name)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{about} does not describe {path.name}: {error!r}") from error
-    return dict(facts)
-
-
-def _check(facts: Any, name: str) -> None:
-    if not isinstance(facts["format"], int) or facts["format"] > FORMAT:
-        raise ValueError(f"format is {facts['format']}, this mbapps reads {FORMAT}; update mbapps")
-    if facts["runtime"] not in RUNTIMES or not isinstance(facts["fingerprint"], str):
-        raise ValueError(f"there is no runtime {facts['runtime']!r}")
-    if facts["file"] != name:
-        raise ValueError(f"it is about {facts['file']}")
-    parts = [Path(file).parts for file in facts["files"]]
-    if not any(part[0] == name for part in parts) or any(
-        Path(*part).is_absolute() or ".." in part for part in parts
-    ):
-        raise ValueError("files must be those below its own folder")
-    least, most = facts["batch"]
-    if type(least) is not int or not 1 <= least <= (least if most is None else most):
-        raise ValueError(f"batch must be the least and the most, got {facts['batch']}")
-    if type(facts["image_size"]) is not int:
-        raise TypeError("image_size must be a whole number")
-    for output in facts["outputs"]:
-        if not all(isinstance(output[key], str) for key in ("name", "head", "output")):
-            raise TypeError("each output needs its name, head and output")
-
-
-def check_origin(path: Path, facts: Mapping[str, Any], fingerprint: str) -> None:
-    """See that an exported file comes from a model folder as it is now, and is what was written.
-
-    Raises:
-        ValueError: it was exported from another one, or one of its files is missing or was altered.
-    """
-    if facts["fingerprint"] != fingerprint:
-        raise ValueError(
-            f"{path} was exported from another model, or from this one before it was changed; export it again "
-            "from the folder that model= names"
-        )
-    _check_digests(path.parent, facts)
-
-
-def _check_digests(folder: Path, facts: Mapping[str, Any]) -> None:
-    for name, wanted in facts["files"].items():
-        path = folder / name
-        if not path.is_file() or digest(path) != wanted:
-            state = "was altered" if path.is_file() else "is gone"
-            raise ValueError(
-                f"{path} {state} since it was exported: {FACTS} has another sha256; export it again"
-            )
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()

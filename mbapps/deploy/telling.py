@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .export import Exported
-from .runtimes import FACTS, FAILED
+from .export_facts import FACTS
+from .runtimes import FAILED
 
 
 def summary(found: Exported, model: Path) -> dict[str, Any]:
@@ -29,8 +30,12 @@ def summary(found: Exported, model: Path) -> dict[str, Any]:
 
 def int8_of(found: Exported) -> dict[str, Any]:
     """What a file in 8 bits says of that; empty for another."""
+    return dict(_facts(found).get("int8", {}))
+
+
+def _facts(found: Exported) -> dict[str, Any]:
     about = found.path.parent / FACTS
-    return dict(json.loads(about.read_text(encoding="utf-8")).get("int8", {})) if about.exists() else {}
+    return dict(json.loads(about.read_text(encoding="utf-8"))) if about.exists() else {}
 
 
 def size_of(path: Path) -> int:
@@ -46,7 +51,8 @@ def described(found: Exported) -> list[str]:
     parity = found.parity
     metrics = [f"{ours:.4f} -> {theirs:.4f}" for ours, theirs in parity.metrics.values()]
     metric = metrics[0] if len(metrics) == 1 else "see below" if metrics else ""
-    return [f"{parity.relative:.1e}", f"{parity.agreement:.2%}", metric, "yes" if parity.passed else "NO"]
+    alike = f"{parity.agreement:.2%}" if parity.num_told else "nothing told"
+    return [f"{parity.relative:.1e}", alike, metric, "yes" if parity.passed else "NO"]
 
 
 def tell_failed(name: str, found: Exported) -> str:
@@ -56,29 +62,47 @@ def tell_failed(name: str, found: Exported) -> str:
     metric = "".join(
         f", {name} is {theirs:.4f} and not {ours:.4f}" for name, (ours, theirs) in parity.metrics.items()
     )
-    where, limit = "", ""
-    if not int8_of(found):
-        limit = f", tolerance={parity.tolerance:g}"
-        where = "; with the outputs of its layers visible none differs: the runtime joins layers otherwise"
-    if parity.layer:
-        where = f"; the first layer that differs is {parity.layer}"
-    if guilty := int8_of(found).get("guilty"):
-        where = (
-            f"; half of the error comes from {', '.join(guilty)}, which quantize.keep=[{','.join(guilty)}] leaves in "
-            "float"
+    limit = "" if int8_of(found) else f", tolerance={parity.tolerance:g}"
+    answers = ""
+    if parity.num_told:
+        answers = (
+            f", and {parity.agreement:.2%} of what is told is alike, {parity.least_agreement:.0%} must be"
         )
     return (
         f"{name} does not give the model's answers: on {parity.images} images its outputs differ by up to "
-        f"{parity.relative:.2g} of their range{limit}, and {parity.agreement:.2%} of what is told is alike, "
-        f"{parity.least_agreement:.0%} must be{metric}{where}. The file is kept as {found.path}{_others(found)}"
+        f"{parity.relative:.2g} of their range{limit}{answers}{metric}{_where(found)}. The file is kept as {found.path}"
+        f"{_others(found)}"
     )
+
+
+def _where(found: Exported) -> str:
+    """What is at fault, as far as it is known."""
+    assert found.parity is not None
+    parity, facts = found.parity, _facts(found)
+    if int8 := facts.get("int8"):
+        guilty = int8.get("guilty", [])
+        said = (
+            f"; half of the error comes from {', '.join(guilty)}, which quantize.keep=[{','.join(guilty)}] leaves in "
+            "float"
+        )
+        return said if guilty else ""
+    if parity.layer:
+        return f"; the first layer that differs is {parity.layer}"
+    nms = bool(facts.get("nms"))
+    if parity.relative <= parity.tolerance:
+        step = "suppression in the file, or decoding," if nms else "decoding"
+        return "" if parity.agreement >= parity.least_agreement else f"; no layer, but {step} is at fault"
+    if not parity.looked:
+        return "; which layer differs could not be found"
+    step = "suppression in the file is at fault, or " if nms else ""
+    return f"; with the outputs of its layers visible none differs: {step}the runtime joins layers otherwise"
 
 
 def _others(found: Exported) -> str:
     """What else is to be said of a file that did not pass."""
     assert found.parity is not None
     said = ""
-    if not sum(found.parity.told.values()):
+    if not found.parity.num_told:
         said += (
             "; nothing is told of these images, so that no answers can be compared: name others by source="
         )

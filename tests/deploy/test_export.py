@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from mbapps.deploy import writers
 from mbapps.deploy.bundle import Bundle, head_views
 from mbapps.deploy.export import export
 from mbapps.deploy.graph import Graph
-from mbapps.deploy.parity import count_alike
+from mbapps.deploy.likeness import count_alike
 from mbapps.deploy.saving import fingerprint
 from mbapps.deploy.sessions import RUNTIMES
+from mbapps.deploy.telling import described, tell_failed
 
 RUN_HERE = [name for name, runtime in RUNTIMES.items() if runtime.session is not None]
 ANY = ("onnx", "openvino")
@@ -72,7 +74,7 @@ def test_each_runtime_gives_the_models_answers(models: Path, runtime: str) -> No
     assert facts["fingerprint"] == fingerprint(folder)
     assert json.loads((made.path.parent / "parity.json").read_text())["passed"] is True
     inside = json.loads(metadata_of(runtime, made.path))
-    assert inside == {key: facts[key] for key in facts if key not in ("file", "files")}
+    assert inside == {key: facts[key] for key in facts if key not in ("file", "files", "sha256")}
     assert {file.name for file in made.path.parent.iterdir()} >= {
         *facts["files"],
         "export.json",
@@ -186,6 +188,19 @@ def test_a_core_ml_file_of_another_network_is_told(models: Path) -> None:
         writers.check_coreml(made.path, other)
 
 
+def worsen(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let export write a network with a wrong layer."""
+    fold = module.fold_norms
+
+    def wrong(network: Any) -> Any:
+        folded = fold(network)
+        with torch.no_grad():
+            folded.get_submodule(name).conv.bias += 0.5
+        return folded
+
+    monkeypatch.setattr(module, "fold_norms", wrong)
+
+
 def test_a_file_that_differs_is_kept_under_a_name_that_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,15 +208,7 @@ def test_a_file_that_differs_is_kept_under_a_name_that_says_so(
     folder = tmp_path / "model"
     save(folder, "face_attr")
     good = folder / "exports" / "openvino" / "model.xml"
-    fold = module.fold_norms
-
-    def wrong(network: Any) -> Any:
-        folded = fold(network)
-        with torch.no_grad():
-            folded.body.blocks[7].pointwise.conv.bias += 0.5
-        return folded
-
-    monkeypatch.setattr(module, "fold_norms", wrong)
+    worsen(monkeypatch, "body.blocks.7.pointwise")
     made = exported(folder, "openvino")
     assert made.parity is not None
     assert not made.passed
@@ -219,6 +226,118 @@ def test_a_file_that_differs_is_kept_under_a_name_that_says_so(
     assert exported(folder, "openvino").passed
     assert good.is_file()
     assert not place.exists()
+
+
+@pytest.mark.parametrize(
+    ("heads", "batch"), [(("fine_grained",), 2), (("detection", "fine_grained", "face_attr"), None)]
+)
+def test_the_layer_at_fault_is_named_though_it_is_an_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heads: tuple[str, ...], batch: int | None
+) -> None:
+    save(tmp_path / "model", *heads)
+    name = "body.blocks.7.pointwise"
+    worsen(monkeypatch, name)
+    made = exported(tmp_path / "model", "onnx", batch=batch)
+    assert made.parity is not None
+    assert not made.passed
+    assert made.parity.layer == name
+
+
+def test_layers_are_compared_on_the_images_that_differ_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_runtime("onnx")
+    folder, images, seen = save(tmp_path / "model", "face_attr"), pictures(10), []
+    worsen(monkeypatch, "body.stem")
+    monkeypatch.setattr(module, "find_layer", lambda *values: seen.extend(values[3]))
+    parity = export(folder, Bundle.open(folder), "onnx", images).parity
+    assert parity is not None
+    assert [next(row for row in range(10) if images[row] is image) for image in seen] == parity.furthest(4)
+
+
+def test_a_file_is_kept_whatever_looking_for_the_layer_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(tmp_path / "model", "face_attr")
+    worsen(monkeypatch, "body.stem")
+
+    def fail(*values: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(module, "first_divergence", fail)
+    monkeypatch.setattr(module, "find_layer", fail)
+    made = exported(folder, "onnx", metrics=[module.Metric("AP", lambda network: float("nan"))])
+    assert made.parity is not None
+    assert (made.passed, made.parity.layer, made.parity.looked) == (False, None, False)
+    assert made.path == folder / "exports" / "onnx_failed_parity" / "model_failed_parity.onnx"
+    assert made.path.is_file()
+    told = json.loads((made.path.parent / "parity.json").read_text())
+    assert told["metrics"] == {"AP": {"original": None, "file": None}}
+    assert "; which layer differs could not be found. The file is kept as" in tell_failed("onnx", made)
+
+
+def test_suppression_that_takes_all_boxes_away_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_runtime("onnx")
+    folder = save(tmp_path / "model", "detection")
+    bundle = Bundle.open(folder)
+    bundle.facts["heads"]["detection"]["thresholds"] = [1.0] * len(NAMES)  # nothing is told above them
+    assert export(folder, bundle, "onnx", pictures(3), nms=True).passed
+    add = writers.add_suppression
+    monkeypatch.setattr(
+        writers, "add_suppression", lambda path, wanted: add(path, wanted._replace(score_thresh=2.0))
+    )
+    made = export(folder, bundle, "onnx", pictures(3), nms=True)
+    assert made.parity is not None
+    assert made.parity.relative < 1e-3
+    assert (made.passed, made.parity.layer) == (False, None)
+    said = tell_failed("onnx", made)
+    assert "; no layer, but suppression in the file, or decoding, is at fault. The file is kept as" in said
+
+
+def test_where_neither_tells_anything_no_agreement_is_claimed(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", "detection", score_thresh=1.0)
+    made = exported(folder, "onnx", nms=True)
+    assert made.passed
+    assert described(made)[1] == "nothing told"
+    assert json.loads((made.path.parent / "parity.json").read_text())["agreement"] is None
+
+
+@pytest.mark.parametrize("runtime", RUN_HERE)
+def test_a_file_is_closed_before_it_is_moved(
+    models: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
+    sessions: list[Any] = []
+    place, opened = module._place, module.RuntimeFile
+
+    def opening(*values: Any) -> Any:
+        file = opened(*values)
+        sessions.append(weakref.ref(file.session))
+        return file
+
+    def placing(*values: Any) -> Any:
+        assert [session() for session in sessions] == [None]
+        return place(*values)
+
+    monkeypatch.setattr(module, "RuntimeFile", opening)
+    monkeypatch.setattr(module, "_place", placing)
+    assert exported(models / "detection", runtime).passed
+
+
+def test_an_altered_description_is_refused(models: Path) -> None:
+    made = exported(models / "several", "onnx")
+    about = made.path.parent / "export.json"
+    facts = json.loads(about.read_text())
+    facts["outputs"][0]["name"], facts["outputs"][1]["name"] = "detection_scores", "detection_boxes"
+    about.write_text(json.dumps(facts))
+    with pytest.raises(
+        ValueError, match=r"export\.json was altered since it was exported.*; export it again"
+    ):
+        mbapps.load(models / "several", runtime="onnx")
+    del facts["sha256"]  # as files of earlier versions
+    facts["outputs"][0]["name"] = "nobody"
+    about.write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match=r"model\.onnx can't be run by onnxruntime on 1 images: .*nobody"):
+        mbapps.load(models / "several", runtime="onnx").predict(pictures(1))
 
 
 def test_an_operator_that_a_runtime_lacks_is_told(

@@ -75,6 +75,19 @@ def test_taps_are_the_layers_in_their_order() -> None:
 
 
 @torch.inference_mode()
+def test_outputs_that_a_layer_gives_stand_in_its_turn() -> None:
+    graph = Graph(network("detection", "fine_grained"), taps=True)
+    names, values = list(graph.order), graph(images())
+    assert names[:3] == ["body.normalize", "body.stem", "body.blocks.0.depthwise"]
+    assert names[names.index("body.blocks.7.pointwise") + 1] == "heads.detection.extras.0.0"
+    assert names[-3:] == ["heads.fine_grained.linear", "detection.boxes", "detection.scores"]
+    assert sorted(graph.order.values()) == list(range(len(values)))
+    outputs = {name: graph.outputs[place].name for name, place in graph.order.items()}
+    assert outputs["body.blocks.7.pointwise"] == "fine_grained_map"
+    assert outputs["heads.fine_grained.linear"] == "fine_grained_logits"
+
+
+@torch.inference_mode()
 def test_planes_are_the_same_images() -> None:
     net = network("face_attr")
     planes = images().permute(0, 3, 1, 2).float()

@@ -16,7 +16,7 @@ from model_files import SIDE, network, pictures, save
 import mbapps
 from mbapps.deploy import runtimes, sessions
 from mbapps.deploy.graph import Graph
-from mbapps.deploy.parity import count_alike
+from mbapps.deploy.likeness import count_alike
 from mbapps.deploy.runtimes import RuntimeFile
 from mbapps.deploy.saving import fingerprint
 
@@ -27,16 +27,16 @@ class Stand:
     """A session that answers with the network of seed 0."""
 
     sizes: list[int] = []
+    given = 2  # outputs
 
     def __init__(self, path: Path, outputs: list[str], threads: int | None = None):
         self.graph = Graph(network("detection"))
-        assert outputs == [output.name for output in self.graph.outputs]
         assert path.read_bytes() == CONTENT
 
     @torch.inference_mode()
     def run(self, images: np.ndarray) -> list[np.ndarray]:
         self.sizes.append(len(images))
-        return [value.numpy() for value in self.graph(torch.from_numpy(images))]
+        return [value.numpy() for value in self.graph(torch.from_numpy(images))][: self.given]
 
 
 @pytest.fixture
@@ -64,6 +64,15 @@ def write(folder: Path, **changes: Any) -> Path:
     }  # fmt: skip
     (place / "export.json").write_text(json.dumps(facts))
     return place / "model.onnx"
+
+
+def seal(folder: Path) -> dict[str, Any]:
+    """Give export.json the digest of its content, as the program on a device would compute it."""
+    path = folder / "exports" / "onnx" / "export.json"
+    facts = json.loads(path.read_text())
+    facts["sha256"] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(dict(reversed(facts.items())), indent=4))
+    return dict(facts)
 
 
 def test_answers_are_the_heads_own(model: Path) -> None:
@@ -166,6 +175,73 @@ def test_a_damaged_description_is_refused(model: Path, changes: dict[str, Any]) 
     (model / "exports" / "onnx" / "export.json").write_text("[" * 9)
     with pytest.raises(ValueError, match=r"export\.json does not describe model\.onnx"):
         mbapps.load(model, runtime="onnx")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outputs": []}, {"image_size": 96}, {"batch": [1, 1]}, {"heads": {}}, {"sha256": "0"}, {"sha256": None},
+        {"outputs": [{"name": "face_attr_logits", "head": "face_attr", "output": "logits"}]},
+        {"outputs": [
+            {"name": "detection_scores", "head": "detection", "output": "boxes"},
+            {"name": "detection_boxes", "head": "detection", "output": "scores"},
+        ]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_altered_description_is_refused(model: Path, change: dict[str, Any]) -> None:
+    facts = seal(model)
+    assert mbapps.load(model, runtime="onnx").predict(pictures(1))
+    (model / "exports" / "onnx" / "export.json").write_text(json.dumps({**facts, **change}))
+    message = r"export\.json was altered since it was exported: it has another sha256; export it again"
+    with pytest.raises(ValueError, match=message):
+        mbapps.load(model, runtime="onnx")
+
+
+def test_a_file_without_a_heads_outputs_is_told(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export.json of an earlier version has no digest of its own."""
+    other = {"name": "face_attr_logits", "head": "face_attr", "output": "logits"}
+    for outputs, heads in (([], "none"), ([other], "face_attr")):
+        write(model, outputs=outputs)
+        monkeypatch.setattr(Stand, "given", len(outputs))
+        message = (
+            rf"model\.onnx must give outputs of detection, got those of heads {heads}; export the model again"
+        )
+        with pytest.raises(ValueError, match=message):
+            mbapps.load(model, runtime="onnx").predict(pictures(1))
+
+
+def test_a_file_with_fewer_outputs_than_it_says_is_told(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stand, "given", 1)
+    with pytest.raises(
+        ValueError, match=r"must give 2 outputs, as its export\.json says, got 1; export it again"
+    ):
+        mbapps.load(model, runtime="onnx").predict(pictures(1))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(RuntimeError("set_inputs failed with error 0x10"), "set_inputs.*0x10"), (KeyError(), "KeyError")],
+)
+def test_what_a_runtime_says_while_it_runs_is_told(
+    model: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(self: Stand, images: np.ndarray) -> None:
+        raise error
+
+    monkeypatch.setattr(Stand, "run", fail)
+    loaded = mbapps.load(model, runtime="onnx")
+    with pytest.raises(
+        ValueError, match=rf"model\.onnx can't be run by onnxruntime on 2 images: {said}; export it"
+    ):
+        loaded.predict(pictures(2))
+    monkeypatch.setattr(Stand, "run", raising_memory_error)
+    with pytest.raises(MemoryError):
+        loaded.predict(pictures(2))
+
+
+def raising_memory_error(self: Stand, images: np.ndarray) -> None:
+    raise MemoryError
 
 
 def test_core_ml_does_not_run_here(model: Path, tmp_path: Path) -> None:

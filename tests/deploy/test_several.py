@@ -15,7 +15,7 @@ from mbapps.deploy import export as exporting
 from mbapps.deploy.bundle import Bundle
 from mbapps.deploy.eight_bits import Prepared
 from mbapps.deploy.graph import Graph, fold_norms
-from mbapps.deploy.parity import count_alike
+from mbapps.deploy.likeness import count_alike
 from mbapps.images import write_image
 
 HEADS = ("detection", "fine_grained", "face_attr", "geo")

@@ -137,8 +137,29 @@ def test_a_file_that_differs_fails_the_command(
     assert (about["passed"], about["first_layer"], about["bytes"]) == (False, "body.stem", 4)
     assert "| NO |" in (model / "CARD.md").read_text()
     found.layer = None
+    with pytest.raises(ValueError, match=r"must be; which layer differs could not be found\. The file"):
+        cli(*words)
+    found.looked = True
     with pytest.raises(ValueError, match=r"with the outputs of its layers visible none differs"):
         cli(*words)
+    (place.parent / "export.json").write_text(json.dumps({"nms": True}))
+    message = r"none differs: suppression in the file is at fault, or the runtime joins"
+    with pytest.raises(ValueError, match=message):
+        cli(*words)
+    found.tolerance = 1.0
+    with pytest.raises(
+        ValueError, match=r"; no layer, but suppression in the file, or decoding, is at fault\. The"
+    ):
+        cli(*words)
+    (place.parent / "export.json").unlink()
+    with pytest.raises(ValueError, match=r"; no layer, but decoding is at fault\. The file"):
+        cli(*words)
+    found.alike, found.metrics = {"a": 10}, {"AP": (0.5, float("nan"))}
+    with pytest.raises(ValueError, match=r"99% must be, AP is nan and not 0\.5000\. The file"):
+        cli(*words)
+    about = json.loads((model / "model.json").read_text())["exports"]["onnx"]
+    assert about["metrics"] == {"AP": {"original": 0.5, "file": None}}
+    found.alike, found.metrics, found.tolerance = {"a": 9}, {}, 1e-3
     int8 = {"int8": 9, "layers": 10, "calibration_images": 3, "guilty": ["body.stem"]}
     (place.parent / "export.json").write_text(json.dumps({"int8": int8}))
     with pytest.raises(ValueError, match=r"half of the error comes from body\.stem, which quantize\.keep="):
