@@ -203,22 +203,40 @@ def _exports(model: Mapping[str, Any]) -> str:
     rows = [
         (
             runtime, file.get("file", "unknown"), f"{file.get('bytes', 0) / 1e6:.2f}",
-            format_value("", file.get("images")), _share(file.get("relative_error")),
-            _share(file.get("agreement")), {True: "yes", False: "NO"}.get(file.get("passed"), "not run"),
+            format_value("", file.get("images")), _error(file),
+            _share(file.get("agreement")), _numbers(file.get("metrics") or {}),
+            {True: "yes", False: "NO"}.get(file.get("passed"), "not run"),
         )
         for runtime, file in (model.get("exports") or {}).items()
     ]  # fmt: skip
     if not rows:
         return ""
     notes = [_in_8_bits(name, file["int8"]) for name, file in model["exports"].items() if file.get("int8")]
-    head = ("runtime", "file", "MB", "images compared", "greatest difference", "answers alike", "passed")
+    head = ("runtime", "file", "MB", "images compared", "difference", "answers alike", "number", "passed")
     return (
         "## Files for other runtimes\n\n"
         + _table(head, rows)
-        + "\n\nThe greatest difference of a raw output is a share "
-        "of its range. A file that did not pass is not opened by `runtime=`; one of an earlier export is, if any."
+        + "\n\nThe difference is the greatest of a raw output, as a share of its range; in 8 bits the signal over the "
+        "noise. The number is the task's own, of the model and of the file. A file that did not pass is not opened by `runtime=`; one of an earlier export is, if any."
         + "".join(notes)
     )
+
+
+def _error(file: Mapping[str, Any]) -> str:
+    """How far a file's outputs are from the model's."""
+    signal = file.get("signal_db")
+    return (
+        f"{signal:.0f} dB" if file.get("int8") and signal is not None else _share(file.get("relative_error"))
+    )
+
+
+def _numbers(metrics: Mapping[str, Any]) -> str:
+    """Tasks' numbers of the model and of a file."""
+    pairs = [
+        f"{name} {format_value(name, one['original'])} -> {format_value(name, one['file'])}"
+        for name, one in metrics.items()
+    ]
+    return ", ".join(pairs) or "–"
 
 
 def _in_8_bits(name: str, about: Mapping[str, Any]) -> str:
@@ -227,9 +245,13 @@ def _in_8_bits(name: str, about: Mapping[str, Any]) -> str:
         f"\n\n{_text(name)}: {about['int8']} of {about['layers']} layers in 8 bits, ranges from "
         f"{about['calibration_images']} images."
     )
-    for key, words in (("kept", "Left in float"), ("guilty", "Half of the error comes from")):
+    for key, words in (("kept", "Left in float"), ("guilty", "Most of the error comes from")):
         if names := about.get(key):
             text += f" {words}: {', '.join(_text(layer) for layer in names)}."
+    if channels := about.get("equalized_channels"):
+        text += f" {channels} channels were equalised."
+    if about.get("warning"):
+        text += f" {_text(about['warning'])}."
     return text
 
 

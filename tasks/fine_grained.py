@@ -33,6 +33,7 @@ class FineGrainedHead(nn.Module):
     """
 
     CLASS_LAYERS = ("linear.",)  # state dict prefixes that are void for other class names
+    DRAWN = ("map",)  # outputs that are for pictures alone
     POOLED = True  # what it says is linear in the pooled c5, all that it sees
     SCORED = False  # its answers are the best classes, however sure
 

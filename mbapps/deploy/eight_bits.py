@@ -48,14 +48,15 @@ class Prepared:
 
     @property
     def guilty(self) -> list[str]:
-        """Names of the few layers that make half of the error, the worst first."""
+        """Names of the few layers that make most of the error, the worst first."""
         return [layer.name for layer in sorted(self.layers, key=lambda one: -one.error) if layer.guilty]
 
     def facts(self) -> dict[str, Any]:
         """What a file says of itself."""
         return {
             "calibration_images": len(self.views), "domain_shift": self.shift, "kept": list(self.keep),
-            "guilty": self.guilty, "equalized_channels": self.scaled,
+            "guilty": self.guilty, "guilty_share": sum(layer.share for layer in self.layers if layer.guilty),
+            "equalized_channels": self.scaled, "warning": self.warning() or None,
         }  # fmt: skip
 
     def warning(self) -> str:

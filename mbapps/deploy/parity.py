@@ -17,8 +17,10 @@ from mbapps.images import UInt8Image
 from mbapps.models.network import Network
 
 from .bundle import Bundle, head_views
+from .difference import Difference
 from .graph import Graph, finish
-from .likeness import count_alike, told
+from .likeness import count_alike, count_roughly_alike, judged, told
+from .measured import Measured
 
 METRIC_TOLERANCE = 1e-3  # of the task's own number
 LEAST_AGREEMENT = (
@@ -27,49 +29,22 @@ LEAST_AGREEMENT = (
 
 
 @dataclass
-class Difference:
-    """One output in both: the greatest absolute difference, the range of the original's values, each image's error."""
-
-    error: float = 0.0
-    low: float = math.inf
-    high: float = -math.inf
-    errors: list[float] = field(default_factory=list)
-
-    def add(self, ours: NDArray[Any], theirs: NDArray[Any]) -> None:
-        """Take in one batch [B, ...]; what is no number, in either, differs without end."""
-        errors = np.full(len(ours), math.inf)
-        if ours.shape == theirs.shape:
-            with np.errstate(invalid="ignore"):  # infinity less infinity is no number
-                gap = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
-            errors = np.where(np.isfinite(gap), gap, math.inf).reshape(len(gap), -1).max(axis=1)
-        self.errors += errors.tolist()
-        self.error = max(self.error, *self.errors[-len(errors) :])
-        self.low, self.high = min(self.low, float(ours.min())), max(self.high, float(ours.max()))
-
-    def share(self, error: float) -> float:
-        """An error as a share of the range."""
-        return error / max(self.high - self.low, 1e-6) if math.isfinite(error) else math.inf
-
-    @property
-    def relative(self) -> float:
-        """The greatest error as a share of the range."""
-        return self.share(self.error)
-
-
-@dataclass
 class Parity:
     """What comparing a file with the original has shown.
 
     tolerance: greatest error of an output, as a share of its range.
     outputs: by the file's name of the output.
-    alike, told: by head, items of the answers that both tell, and how many there are.
+    alike, told: by head, or head and attribute, items of the answers that both tell, and how many there are.
     layer: the first that differs by more than the tolerance, where something does.
     looked: whether layers were compared one by one.
-    metrics: tasks' numbers that were measured on labelled images, of the original and of the file.
-    near: numbers of two answers may differ by twice this share of their size; None takes the tolerance.
+    metrics: tasks' numbers that were measured on labelled images.
+    most_noise: of a file in 8 bits, greatest noise of an output that answers are made of, as a share of its spread; its
+        answers are compared by what they mean, and its task's number may be better. None: everything must be the same.
     least_agreement: share of what is told by a head that must be alike.
     metric_tolerance: greatest difference of the task's number.
-    least_told: items that must be told, so that there is something to compare, unless a task's number was measured.
+    least_told: items that a head must tell, or one for each image, so that there is something to compare, unless its
+        task's number was measured.
+    drawn: outputs that are for pictures alone.
     """
 
     runtime: str
@@ -79,11 +54,12 @@ class Parity:
     alike: dict[str, int] = field(default_factory=dict)
     told: dict[str, int] = field(default_factory=dict)
     layer: str | None = None
-    metrics: dict[str, tuple[float, float]] = field(default_factory=dict)
-    near: float | None = None
+    metrics: dict[str, Measured] = field(default_factory=dict)
+    most_noise: float | None = None
     least_agreement: float = LEAST_AGREEMENT
     metric_tolerance: float = METRIC_TOLERANCE
     least_told: int = 0
+    drawn: set[str] = field(default_factory=set)
     looked: bool = False
 
     @property
@@ -102,15 +78,38 @@ class Parity:
         return min((self.alike[name] / told for name, told in self.told.items() if told), default=1.0)
 
     @property
+    def noise(self) -> float:
+        """The greatest noise of the outputs that answers are made of, as a share of the spread."""
+        return max(
+            (found.noise for name, found in self.outputs.items() if name not in self.drawn), default=0.0
+        )
+
+    @property
+    def signal_db(self) -> float:
+        """The same in decibels of signal over noise, at most 120."""
+        return -20 * math.log10(min(max(self.noise, 1e-6), 1e6))
+
+    @property
+    def silent(self) -> list[str]:
+        """Heads that tell too little to be compared, and whose number was not measured."""
+        least = min(self.least_told, self.images)
+        measured = {found.head for found in self.metrics.values()}
+        counts: dict[str, int] = {}
+        for name, count in self.told.items():
+            head = name.partition(".")[0]
+            counts[head] = counts.get(head, 0) + count
+        return [head for head, count in counts.items() if count < least and measured.isdisjoint((head, ""))]
+
+    @property
     def passed(self) -> bool:
         """Whether the file may be used in the original's place."""
-        measured = all(
-            math.isfinite(ours - theirs) and abs(ours - theirs) <= self.metric_tolerance * max(1.0, abs(ours))
-            for ours, theirs in self.metrics.values()
-        )
-        compared = self.num_told >= self.least_told or bool(self.metrics)
-        agreed = self.agreement >= self.least_agreement and compared
-        return self.relative <= self.tolerance and agreed and measured
+        if self.most_noise is None:
+            fits = self.relative <= self.tolerance
+            measured = all(found.same(self.metric_tolerance) for found in self.metrics.values())
+        else:
+            fits = self.noise <= self.most_noise and math.isfinite(self.relative)
+            measured = all(found.kept(self.metric_tolerance) for found in self.metrics.values())
+        return fits and measured and self.agreement >= self.least_agreement and not self.silent
 
     def furthest(self, count: int) -> list[int]:
         """Rows of the images whose outputs differ most, the worst first."""
@@ -125,18 +124,23 @@ class Parity:
         outputs = {
             name: {
                 "error": _finite(found.error), "low": _finite(found.low), "high": _finite(found.high),
-                "relative": _finite(found.relative),
+                "relative": _finite(found.relative), "noise": _finite(found.noise),
             }
             for name, found in self.outputs.items()
         }  # fmt: skip
         metrics = {
-            name: {"original": _finite(ours), "file": _finite(theirs)}
-            for name, (ours, theirs) in self.metrics.items()
+            name: {"original": _finite(found.original), "file": _finite(found.file), "images": found.images}
+            for name, found in self.metrics.items()
         }
         return {
             "runtime": self.runtime, "passed": self.passed, "images": self.images,
-            "tolerance": _finite(self.tolerance), "least_agreement": self.least_agreement,
-            "relative_error": _finite(self.relative), "agreement": self.agreement if self.num_told else None,
+            "limits": {
+                "tolerance": None if self.most_noise else _finite(self.tolerance), "most_noise": self.most_noise,
+                "least_agreement": self.least_agreement, "metric_tolerance": self.metric_tolerance,
+                "least_told": self.least_told,
+            },
+            "relative_error": _finite(self.relative), "noise": _finite(self.noise), "signal_db": self.signal_db,
+            "agreement": self.agreement if self.num_told else None, "silent": self.silent,
             "first_layer": self.layer, "metrics": metrics, "outputs": outputs,
             "heads": {name: {"alike": self.alike[name], "told": told} for name, told in self.told.items()},
         }  # fmt: skip
@@ -166,13 +170,13 @@ def compare(
         suppressed: `other` gives 0 as the score of boxes that suppression takes away.
         thresholds: compare what is told above the folder's thresholds; else all that the heads decode.
     """
-    near = parity.tolerance if parity.near is None else parity.near
     for images in batches:
         parity.images += len(images)
         sizes = torch.tensor([image.shape[:2] for image in images])
         for name in bundle.network.heads:
             head, facts = bundle.network.head(name), bundle.facts["heads"][name]
             least = facts.get("thresholds") if thresholds else None
+            parity.drawn |= {f"{name}_{output}" for output in getattr(head, "DRAWN", ())}
             views = head_views(facts, images)
             ours, theirs = bundle.network(views, [name])[name], other(views, [name])[name]
             other_outputs = finish(head, theirs)
@@ -184,10 +188,21 @@ def compare(
                 found.add(value.numpy(), other_value.numpy())
             pairs = zip(head.decode(ours, sizes), head.decode(theirs, sizes), strict=True)
             for answers in pairs:
-                one, two = (told(answer, least) for answer in answers)
-                parity.alike[name] = parity.alike.get(name, 0) + 2 * count_alike(one, two, near)
-                parity.told[name] = parity.told.get(name, 0) + len(one) + len(two)
+                _count(parity, name, *(judged(answer, least) for answer in answers))
     return parity
+
+
+def _count(parity: Parity, head: str, ours: Any, theirs: Any) -> None:
+    """Add what two answers of a head say alike."""
+    if parity.most_noise is None:
+        one, two = told(ours), told(theirs)
+        counts = {"": (2 * count_alike(one, two, parity.tolerance), len(one) + len(two))}
+    else:
+        counts = count_roughly_alike(ours, theirs)
+    for part, (alike, both) in counts.items():
+        name = f"{head}.{part}" if part else head
+        parity.alike[name] = parity.alike.get(name, 0) + alike
+        parity.told[name] = parity.told.get(name, 0) + both
 
 
 def first_divergence(

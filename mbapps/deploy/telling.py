@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def summary(found: Exported, model: Path) -> dict[str, Any]:
     }
     if found.parity:
         whole = found.parity.to_json()
-        keys = ("images", "tolerance", "relative_error", "agreement", "first_layer", "metrics")
+        keys = ("images", "relative_error", "signal_db", "agreement", "first_layer", "metrics")
         facts |= {key: whole[key] for key in keys}
     int8 = int8_of(found)
     return facts | ({"int8": int8} if int8 else {})
@@ -49,10 +50,11 @@ def described(found: Exported) -> list[str]:
     if found.parity is None:
         return ["", "", "", "not run"]
     parity = found.parity
-    metrics = [f"{ours:.4f} -> {theirs:.4f}" for ours, theirs in parity.metrics.values()]
+    metrics = [f"{one.original:.4f} -> {one.file:.4f}" for one in parity.metrics.values()]
     metric = metrics[0] if len(metrics) == 1 else "see below" if metrics else ""
     alike = f"{parity.agreement:.2%}" if parity.num_told else "nothing told"
-    return [f"{parity.relative:.1e}", alike, metric, "yes" if parity.passed else "NO"]
+    error = f"{parity.relative:.1e}" if parity.most_noise is None else f"{parity.signal_db:.0f} dB"
+    return [error, alike, metric, "yes" if parity.passed else "NO"]
 
 
 def tell_failed(name: str, found: Exported) -> str:
@@ -60,18 +62,21 @@ def tell_failed(name: str, found: Exported) -> str:
     assert found.parity is not None
     parity = found.parity
     metric = "".join(
-        f", {name} is {theirs:.4f} and not {ours:.4f}" for name, (ours, theirs) in parity.metrics.items()
+        f", {name} is {one.file:.4f} and not {one.original:.4f}" for name, one in parity.metrics.items()
     )
-    limit = "" if int8_of(found) else f", tolerance={parity.tolerance:g}"
     answers = ""
     if parity.num_told:
         answers = (
             f", and {parity.agreement:.2%} of what is told is alike, {parity.least_agreement:.0%} must be"
         )
+    if parity.most_noise is None:
+        differ = f"differ by up to {parity.relative:.2g} of their range, tolerance={parity.tolerance:g}"
+    else:
+        least = -20 * math.log10(parity.most_noise)
+        differ = f"are at {parity.signal_db:.1f} dB of signal over noise, {least:.0f} dB is the least"
     return (
-        f"{name} does not give the model's answers: on {parity.images} images its outputs differ by up to "
-        f"{parity.relative:.2g} of their range{limit}{answers}{metric}{_where(found)}. The file is kept as {found.path}"
-        f"{_others(found)}"
+        f"{name} does not give the model's answers: on {parity.images} images its outputs {differ}{answers}{metric}"
+        f"{_where(found)}. The file is kept as {found.path}{_others(found)}"
     )
 
 
@@ -82,10 +87,11 @@ def _where(found: Exported) -> str:
     if int8 := facts.get("int8"):
         guilty = int8.get("guilty", [])
         said = (
-            f"; half of the error comes from {', '.join(guilty)}, which quantize.keep=[{','.join(guilty)}] leaves in "
-            "float"
+            f"; {int8['guilty_share']:.0%} of the layers' error comes from {', '.join(guilty)}, which "
+            f"quantize.keep=[{','.join(guilty)}] leaves in float"
         )
-        return said if guilty else ""
+        warning = int8.get("warning")
+        return (said if guilty else "") + (f"; {warning}" if warning else "")
     if parity.layer:
         return f"; the first layer that differs is {parity.layer}"
     nms = bool(facts.get("nms"))
@@ -102,9 +108,10 @@ def _others(found: Exported) -> str:
     """What else is to be said of a file that did not pass."""
     assert found.parity is not None
     said = ""
-    if not found.parity.num_told:
+    if heads := found.parity.silent:
         said += (
-            "; nothing is told of these images, so that no answers can be compared: name others by source="
+            f"; the {' and '.join(heads)} head tells too little of these images for answers to be compared: name others "
+            "by source=, or labelled ones by data.root="
         )
     older = found.path.parent.with_name(found.path.parent.name.removesuffix(f"_{FAILED}"))
     if older != found.path.parent and older.exists():
