@@ -20,6 +20,7 @@ FORMAT = 1  # of album.json and the shards; a newer one is refused
 STATE, PAGE, SHARDS, PICTURES = "album.json", "index.html", "shards", "thumbs"
 LOCK = "album.lock"
 MODEL_FILES = ("model.json", "model.safetensors")
+HISTORY = ("exports", "lineage", "command", "version")  # in model.json, and no part of the answers
 ASSETS = Path(__file__).with_name("page")  # album.html, album.css, album.js
 
 Stamp = tuple[int, int, int]
@@ -163,16 +164,38 @@ def in_album(name: str, root: Path, known: dict[str, bool]) -> bool:
     return known[above]
 
 
-def model_hash(folder: Path, known: dict[str, list[Any]]) -> str:
-    """A hash of a model folder: description and weights; of one that has not changed as it was noted in `known`.
+def read_model(folder: Path) -> dict[str, Any]:
+    """What model.json says; nothing but its being JSON is checked.
 
     Raises:
         FileNotFoundError: it is no model folder.
+        ValueError: model.json is damaged.
     """
-    files = [folder / name for name in MODEL_FILES]
-    if missing := [file.name for file in files if not file.is_file()]:
+    if missing := [name for name in MODEL_FILES if not (folder / name).is_file()]:
         raise FileNotFoundError(f"no model folder at {folder}: it has no {missing[0]}")
-    return files_hash(folder, files, known)
+    path = folder / MODEL_FILES[0]
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return {**facts, "heads": {name: dict(head) for name, head in facts["heads"].items()}}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is no model description: {error!r}") from error
+
+
+def model_hash(folder: Path, known: dict[str, list[Any]]) -> str:
+    """A hash of what a model folder answers by: weights and description, but for its history and its metrics.
+
+    The weights are read only if they have changed since they were noted in `known`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_model`.
+    """
+    facts = read_model(folder)
+    for key in HISTORY:
+        facts.pop(key, None)
+    for head in facts["heads"].values():
+        head.pop("metrics", None)
+    weights = folder / MODEL_FILES[1]
+    return key_of({**facts, "weights": files_hash(weights, [weights], known)})
 
 
 def files_hash(path: Path, files: list[Path], known: dict[str, list[Any]]) -> str:
