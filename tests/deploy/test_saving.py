@@ -55,7 +55,9 @@ def test_a_change_waits_for_that_of_another_process(model: Path, monkeypatch: py
     monkeypatch.setattr(saving, "WAIT_S", 0.1)
     holder = hold(model, 99)
     try:
-        with pytest.raises(BlockingIOError, match=r"model\.json is being changed by process \d+ .*; wait until"):
+        with pytest.raises(
+            BlockingIOError, match=r"model\.json is being changed by process \d+ .*; wait until"
+        ):
             change_facts(model, lambda facts: facts.update(command="other"))
     finally:
         holder.kill()
