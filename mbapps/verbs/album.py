@@ -8,18 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbapps.album.folder import (
-    LOCK,
-    PAGE,
-    State,
-    Wanted,
-    files_hash,
-    find_photos,
-    model_hash,
-    open_state,
-    read_model,
-    view_of,
-)  # fmt: skip
+from mbapps.album.folder import LOCK, PAGE, State, Wanted, find_photos, open_state, view_of
+from mbapps.album.hashes import files_hash, model_hash, read_model
 from mbapps.report import print_table
 
 if TYPE_CHECKING:

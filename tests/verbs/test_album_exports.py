@@ -12,8 +12,8 @@ from album_files import write_photos
 from conftest import Cli
 from model_files import need_runtime, save
 
-from mbapps.album import folder as album_folder
-from mbapps.album.folder import model_hash
+from mbapps.album import hashes
+from mbapps.album.hashes import model_hash
 from mbapps.deploy.passes import file_folder
 from mbapps.deploy.runtimes import export_folder
 from mbapps.deploy.saving import change_facts
@@ -63,7 +63,7 @@ def test_what_decides_answers_changes_the_hash(tmp_path: Path, monkeypatch: pyte
         facts["heads"]["detection"]["thresholds"] = [0.1, 0.2, 0.3]
 
     with monkeypatch.context() as patched:
-        patched.setattr(album_folder, "content_hash", lambda files: pytest.fail("the weights were read"))
+        patched.setattr(hashes, "content_hash", lambda files: pytest.fail("the weights were read"))
         change_facts(model, metrics)
         assert model_hash(model, known) == before
         change_facts(model, thresholds)
