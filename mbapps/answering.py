@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WHOLE = "{} answer for whole images, as if each were one cropped face"
 UPPER = "faces are the upper parts of boxes of persons"
+IN_TORCH = "faces are found in torch: {}"
 BETTER = "; faces=, a model folder that detects faces, gives better ones"
 
 
@@ -91,7 +92,7 @@ class Answerer:
                 "face_passes": len(passes(self.bundle.facts, faces.heads, whole=True)),
                 "faces_found_by": faces.kind,
             }
-        return told | ({"note": self.notes[0]} if self.notes else {})
+        return told | ({"note": "; ".join(self.notes)} if self.notes else {})
 
     def answer(self, pixels: Sequence[UInt8Image]) -> list[tuple[Prediction, Any]]:
         """Give the prediction of each image, and its plain form."""
@@ -116,6 +117,12 @@ class Answerer:
 def _faces_note(bundle: Bundle, given: bool) -> list[str]:
     names = list(bundle.network.heads)
     if bundle.faces is not None:
-        return [UPPER + BETTER * (not given)] if bundle.faces.kind == PERSON else []
+        notes = [UPPER + BETTER * (not given)] if bundle.faces.kind == PERSON else []
+        why = f"the head that finds them has no exported file for runtime={bundle.runtime}"
+        other = bundle.faces.finder.runtime != bundle.runtime
+        return [
+            *notes,
+            *[IN_TORCH.format("runtime= is for model=, not for faces=" if given else why)] * other,
+        ]
     whole = [name for name in names if getattr(bundle.network.head(name), "OF_FACES", False)]
     return [WHOLE.format(" and ".join(whole))] if whole and len(bundle.facts["heads"]) > 1 else []

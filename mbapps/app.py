@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -319,6 +320,27 @@ def open_answering(cfg: DictConfig) -> Bundle:
         return with_faces(wanted, finder, cfg.min_face)
     if heads_of_faces(wanted.network) and not finding_head(wanted.network):
         whole = Bundle.open(cfg.model, device=wanted.device, trust=cfg.trust)
-        if finding_head(whole.network):
-            return with_faces(wanted, whole, cfg.min_face)
+        if own := finding_head(whole.network):
+            return with_faces(wanted, _in_runtime(cfg, wanted, whole.only([own])), cfg.min_face)
     return with_faces(wanted, None, cfg.min_face)
+
+
+def _in_runtime(cfg: DictConfig, wanted: Bundle, finder: Bundle) -> Bundle:
+    """A head of the same folder in the runtime of `wanted`, if a file of it is there; else as it is, in torch."""
+    if wanted.runtime == "torch":
+        return finder
+    from .deploy.bundle import Bundle
+    from .deploy.runtimes import RuntimeNetwork
+
+    assert isinstance(wanted.network, RuntimeNetwork)
+    name, files = finder.head_name, wanted.network.files
+    if any(name in file.heads for file in files):
+        return replace(finder, network=RuntimeNetwork(finder.network, files).eval(), runtime=wanted.runtime)
+    if cfg.get("runtime_file"):
+        return finder
+    try:
+        return Bundle.open(
+            cfg.model, trust=cfg.trust, heads=[name], runtime=wanted.runtime, precision=cfg.precision
+        )
+    except FileNotFoundError:  # this head was not exported
+        return finder

@@ -15,7 +15,8 @@ from mbapps.faces import cut
 from mbapps.images import BrokenImageError, UInt8Image, read_image, resize
 from mbapps.sources import READERS, batched, read_ahead
 
-from .folder import PICTURES, SHARDS, Stamp, content_hash
+from .folder import PICTURES, SHARDS
+from .hashes import Stamp, content_hash
 from .records import Record, Shard, next_shard, write_shard
 
 if TYPE_CHECKING:

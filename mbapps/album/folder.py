@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -16,13 +15,12 @@ from mbapps.files import write_text
 from mbapps.finding import IMAGE_SUFFIXES
 from mbapps.image_ids import find_images, root_of
 
+from .hashes import Stamp, content_hash, stamp
+
 FORMAT = 1  # of album.json and the shards; a newer one is refused
 STATE, PAGE, SHARDS, PICTURES = "album.json", "index.html", "shards", "thumbs"
 LOCK = "album.lock"
-MODEL_FILES = ("model.json", "model.safetensors")
 ASSETS = Path(__file__).with_name("page")  # album.html, album.css, album.js
-
-Stamp = tuple[int, int, int]
 
 
 @dataclass
@@ -113,12 +111,6 @@ def open_state(folder: Path, log: str) -> State:
     )
 
 
-def stamp(path: Path) -> Stamp:
-    """Size and times of a file."""
-    facts = path.stat()
-    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
-
-
 def find_photos(source: str, album: Path) -> tuple[dict[str, tuple[Path, Stamp]], dict[str, str]]:
     """Photos with their stamps by id, none from inside the album, and the reasons of those that can have no id.
 
@@ -161,48 +153,6 @@ def in_album(name: str, root: Path, known: dict[str, bool]) -> bool:
     if above not in known:
         known[above] = (root / above.lstrip("/") / STATE).is_file()
     return known[above]
-
-
-def model_hash(folder: Path, known: dict[str, list[Any]]) -> str:
-    """A hash of a model folder: description and weights; of one that has not changed as it was noted in `known`.
-
-    Raises:
-        FileNotFoundError: it is no model folder.
-    """
-    files = [folder / name for name in MODEL_FILES]
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise FileNotFoundError(f"no model folder at {folder}: it has no {missing[0]}")
-    return files_hash(folder, files, known)
-
-
-def files_hash(path: Path, files: list[Path], known: dict[str, list[Any]]) -> str:
-    """A hash of files that belong together, noted in `known` under a path until one of them changes."""
-    stamps = [list(stamp(file)) for file in files]
-    name = str(path.absolute())
-    if known.get(name, [None])[0] == stamps:
-        return str(known[name][1])
-    known[name] = [stamps, content_hash(files)]
-    return str(known[name][1])
-
-
-def content_hash(files: list[Path]) -> str:
-    """A hash of what is in files, 24 hexadecimal digits.
-
-    Raises:
-        OSError: one can't be read.
-    """
-    digest = hashlib.blake2b(digest_size=12)
-    for file in files:
-        digest.update(f"{file.stat().st_size} ".encode())
-        with file.open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def key_of(settings: Mapping[str, Any]) -> str:
-    """A hash of settings."""
-    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def view_of(source: str, folder: Path, **settings: Any) -> dict[str, Any]:

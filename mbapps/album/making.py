@@ -12,19 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from .folder import (
-    MODEL_FILES,
-    PICTURES,
-    SHARDS,
-    Stamp,
-    State,
-    Wanted,
-    changed_settings,
-    content_hash,
-    key_of,
-    page_parts,
-    shard_sizes,
-)  # fmt: skip
+from .folder import PICTURES, SHARDS, State, Wanted, changed_settings, page_parts, shard_sizes
+from .hashes import MODEL_FILES, Stamp, content_hash, key_of
 from .records import Face, Record, Shard, next_shard, read_shards, tidy, write_shard
 
 if TYPE_CHECKING:

@@ -49,3 +49,12 @@ def parts(facts: Mapping[str, Any]) -> dict[str, list[str]]:
         own = facts.get("norm", "shared") == "per_task"
         groups.setdefault(name if own else f"{head['image_size']}px", []).append(name)
     return groups if len(groups) > 1 else {"": list(facts["heads"])}
+
+
+def file_folder(runtime: str, precision: str, part: str = "") -> str:
+    """The name of the folder in exports/ that a part's file for a runtime lies in.
+
+    >>> file_folder("onnx", "int8", "224px"), file_folder("onnx", "float32")
+    ('onnx_int8_224px', 'onnx')
+    """
+    return "_".join(filter(None, (runtime, "" if precision == "float32" else precision, part)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from mbapps.files import replacing
+from mbapps.files import locked, replacing
 from mbapps.models.folder import CARD, FACTS, FORMAT, WEIGHTS, read_facts, read_tensors
 from mbapps.models.network import Network
 
@@ -20,6 +22,8 @@ from .face_pass import finding_head, heads_of_faces
 from .head_classes import class_name
 from .passes import passes
 
+LOCK = f"{FACTS}.lock"
+WAIT_S = 10.0  # for another process to change model.json, which takes milliseconds
 FITTED = ("fitted", "temperature")  # settings of heads by which outputs are read, not made
 
 
@@ -118,3 +122,33 @@ def save_facts(folder: str | Path, facts: Mapping[str, Any]) -> Path:
     write_text(folder / FACTS, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_card(folder / CARD, facts)
     return folder
+
+
+def change_facts(folder: str | Path, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Change model.json and CARD.md as they are now, while no other process does; its weights stay as they are.
+
+    Args:
+        folder: of the model.
+        change: changes the facts that it is given, and nothing but what it is about.
+
+    Returns:
+        The facts as they were written.
+
+    Raises:
+        BlockingIOError: another process has been changing them for long.
+        FileNotFoundError, ValueError: there is no model folder any more, or it is damaged.
+    """
+    folder, until = Path(folder), time.monotonic() + WAIT_S
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(folder / LOCK, str(folder / FACTS)))
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+        facts = read_facts(folder)
+        change(facts)
+        save_facts(folder, facts)
+    return facts

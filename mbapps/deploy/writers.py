@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -89,7 +90,7 @@ def write_executorch(graph: Graph, path: Path, facts: str, batch: int | None) ->
 
 
 def write_coreml(graph: Graph, path: Path, facts: str, batch: int | None) -> None:
-    """Write a .mlpackage whose input is an RGB picture, as Core ML takes it from a camera."""
+    """Write a .mlpackage whose input is one RGB picture, as Core ML takes it from a camera."""
     (coremltools,) = need("coreml", "coremltools")
     side = graph.image_size
     planes = Graph(graph.network, taps=graph.taps, planes=True)
@@ -102,22 +103,36 @@ def write_coreml(graph: Graph, path: Path, facts: str, batch: int | None) -> Non
     )  # fmt: skip
     model.user_defined_metadata[METADATA] = facts
     model.save(str(path))
-    check_coreml(path, graph)
+    check_coreml(path, graph, facts)
 
 
-def check_coreml(path: Path, graph: Graph) -> None:
+def check_coreml(path: Path, graph: Graph, facts: str | None = None) -> None:
     """Read a .mlpackage again, since only an Apple system can run it.
 
+    Args:
+        path: of the package.
+        graph: that it was written from.
+        facts: JSON that must stand in it; None: any.
+
     Raises:
-        ValueError: its input is no RGB picture of the graph's size, or outputs or facts are missing.
+        ValueError: its input is no RGB picture of the graph's size, or its outputs, shapes or facts are others.
     """
     (coremltools,) = need("coreml", "coremltools")
     about = coremltools.models.MLModel(str(path), skip_model_load=True).get_spec().description
     picture = about.input[0].type.imageType
-    found = (about.input[0].name, picture.height, picture.width, {output.name for output in about.output})
-    wanted = (INPUT, graph.image_size, graph.image_size, {output.name for output in graph.outputs})
-    if found != wanted or METADATA not in about.metadata.userDefined:
+    shapes = {output.name: list(output.type.multiArrayType.shape) for output in about.output}
+    expected = {output.name: [1, *shape] for output, shape in zip(graph.outputs, graph.shapes, strict=True)}
+    for name in shapes.keys() & expected.keys():
+        if not shapes[name]:  # the format may leave it open
+            expected[name] = []
+    found = (about.input[0].name, picture.height, picture.width, shapes)
+    wanted = (INPUT, graph.image_size, graph.image_size, expected)
+    if found != wanted:
         raise ValueError(f"{path} was written with input and outputs {found}, not {wanted}")
+    told = about.metadata.userDefined.get(METADATA)
+    if told is None or (facts is not None and json.loads(told) != json.loads(facts)):
+        state = "without facts" if told is None else "with facts of another file"
+        raise ValueError(f"{path} was written {state}; export it again")
 
 
 WRITERS: dict[str, Callable[..., None]] = {
@@ -136,6 +151,18 @@ MODULES = {  # that write and run
 }
 HAVE_NMS = ("onnx", "openvino")
 ANY_BATCH = ("onnx", "openvino")  # whose files take batches of any size; others are written for one
+
+
+def check_batch(runtime: str, batch: int | None) -> None:
+    """Check that a runtime's files can take batches of a size.
+
+    Raises:
+        ValueError: Core ML's input is one picture.
+    """
+    if runtime == "coreml" and batch not in (None, 1):
+        raise ValueError(
+            f"batch must be 1 or null for runtime=coreml, whose input is one picture, got {batch}; leave batch= out"
+        )
 
 
 def exported(graph: Graph, batch: int | None) -> torch.export.ExportedProgram:
@@ -159,8 +186,9 @@ def write(
 
     Raises:
         ImportError: what writes it is not installed.
-        ValueError: the runtime has no operator for something in the graph.
+        ValueError: the runtime has no operator for something in the graph, or takes no such batch.
     """
+    check_batch(runtime, batch)
     if nms and runtime not in HAVE_NMS:
         raise ValueError(
             f"nms=true is for runtime={' and runtime='.join(HAVE_NMS)}: {runtime} has no such operator; leave it to "

@@ -8,17 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbapps.album.folder import (
-    LOCK,
-    PAGE,
-    State,
-    Wanted,
-    files_hash,
-    find_photos,
-    model_hash,
-    open_state,
-    view_of,
-)  # fmt: skip
+from mbapps.album.folder import LOCK, PAGE, State, Wanted, find_photos, open_state, view_of
+from mbapps.album.hashes import files_hash, model_hash, read_model
 from mbapps.report import print_table
 
 if TYPE_CHECKING:
@@ -90,12 +81,21 @@ def bring(cfg: DictConfig, folder: Path) -> None:
 
 
 def exports_hash(cfg: DictConfig, known: dict[str, list[Any]]) -> str | None:
-    """A hash of the files that the runtime will run, if they lie in the model folder."""
+    """A hash of the files that the runtime will run, if they lie in the model folder.
+
+    Those of heads that are not asked count too: one of them may find faces.
+    """
+    from mbapps.deploy.passes import file_folder, parts
+
     if cfg.runtime == "torch" or cfg.runtime_file is not None:
         return None
-    folder = Path(cfg.model) / "exports"
-    files = sorted(path for path in folder.glob(f"{cfg.runtime}*/**/*") if path.is_file())
-    return files_hash(folder / cfg.runtime, files, known)
+    place = Path(cfg.model) / "exports"
+    folders = [
+        place / file_folder(cfg.runtime, cfg.precision, part) for part in parts(read_model(Path(cfg.model)))
+    ]
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    run = [path for path in files if path.name != "parity.json"]
+    return files_hash(place / file_folder(cfg.runtime, cfg.precision), run, known)
 
 
 def settings_of(cfg: DictConfig, state: State) -> dict[str, Any]:

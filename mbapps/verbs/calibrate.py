@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mbapps.measuring import collect, other_views, print_problems
@@ -19,7 +21,7 @@ def run(cfg: DictConfig) -> None:
     temperature and radii and, with a geo-index, the weight of its photos.
     """
     from mbapps import app
-    from mbapps.deploy.saving import save_facts
+    from mbapps.deploy.saving import change_facts
     from mbapps.geo_index import fit_anew, fitted_numbers
     from mbapps.report import print_table, run_context, write_results
 
@@ -37,6 +39,7 @@ def run(cfg: DictConfig) -> None:
         raise ValueError(f"gallery= is for task=geo, not task={task_name}: leave it out")
     folder = app.run_folder(cfg)
     bundle = app.open_bundle(cfg)
+    name, before = bundle.head_name, deepcopy(bundle.head_facts)
     data = app.build_data(cfg, bundle, split)
     print_problems(data.problems())
     print("".join(other_views(bundle.head_facts, data)), end="")
@@ -60,11 +63,12 @@ def run(cfg: DictConfig) -> None:
     }  # fmt: skip
     if hasattr(data, "face_crop"):  # what the threshold holds for
         bundle.head_facts.update(face_crop=data.face_crop, landmarks=data.landmarks is not None)
-    model = save_facts(cfg.model, bundle.facts)
+    fitted = {key: value for key, value in bundle.head_facts.items() if before.get(key) != value}
+    facts = change_facts(cfg.model, lambda now: now["heads"][name].update(fitted))
     context = {**run_context(), "data": lineage, "model": str(cfg.model), "broken": list(data.broken)}
     results = write_results(folder, numbers, context)
-    print_table(f"calibrate {task_name}", numbers, paths=[model, results])
-    if exports := bundle.facts.get("exports"):
+    print_table(f"calibrate {task_name}", numbers, paths=[Path(cfg.model), results])
+    if exports := facts.get("exports"):
         print(
             f"{', '.join(exports)} in exports/ hold what was set before; for programs without mbapps export again"
         )

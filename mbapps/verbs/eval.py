@@ -110,6 +110,11 @@ def check(cfg: DictConfig, task: str) -> None:
         raise ValueError("gallery= goes with model=, which asks it; predictions= are answers already")
     if cfg.predictions and cfg.save_predictions:
         raise ValueError("save_predictions=true goes with model=; predictions= is such a file already")
+    if cfg.predictions and (cfg.runtime != "torch" or cfg.precision != "float32" or cfg.runtime_file):
+        raise ValueError(
+            "runtime=, precision= and runtime_file= go with model=, which runs in them; predictions= are answers "
+            "already: leave them out"
+        )
     truths = {"detection": "data.annotations=<COCO json> or data.root=<folder>"}
     truths["face_embed"] = "data.test=<folder of people> or data.root=<folder>"
     if cfg.predictions and not any(cfg.data.get(key) for key in ("annotations", "root", "test")):

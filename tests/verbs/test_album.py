@@ -18,7 +18,8 @@ from album_files import TRICKY, write_photo_with_place, write_photos
 from conftest import Cli
 from model_files import need_runtime, save
 
-from mbapps.album.folder import STATE, key_of
+from mbapps.album.folder import STATE
+from mbapps.album.hashes import key_of
 from mbapps.album.records import Record, read_shards
 
 ROOT = Path(__file__).parent.parent.parent

@@ -10,7 +10,8 @@ from conftest import Cli
 from several import QUICK
 
 import mbapps
-from mbapps.album.folder import STATE, key_of
+from mbapps.album.folder import STATE
+from mbapps.album.hashes import key_of
 from mbapps.album.records import read_shards
 
 DETECTOR = "weights/coco_ssd_mobilenet_v1_0.75_300_quant.tflite"

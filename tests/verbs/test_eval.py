@@ -179,6 +179,10 @@ def test_a_model_scored_by_its_own_file(model: Path, tiny: Path, cli: Cli) -> No
             ["predictions=x.json", "data.root=ROOT", "save_predictions=true"],
             "save_predictions=true goes with model=; predictions= is such a file already",
         ),
+        *(
+            (["predictions=x.json", "data.root=ROOT", word], "runtime=, precision= and runtime_file= go with model=")
+            for word in ("runtime=abacus", "precision=int3", "runtime_file=x.onnx")
+        ),
         (["predictions=x.json", "data.root=ROOT", "score_thresh=high"], "score_thresh must be a number or null"),
         (["predictions=x.json", "data.root=ROOT", "score_thresh=nan"], "must be a number or null, got nan"),
         (["predictions=x.json", "data.root=ROOT", "split=train"], "split must be val or test, got 'train'"),

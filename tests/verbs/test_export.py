@@ -15,6 +15,7 @@ from model_files import need_runtime, pictures, save
 from mbapps.data.synthetic import CLASS_NAMES
 from mbapps.deploy import export as exporting
 from mbapps.deploy.parity import Difference, Parity
+from mbapps.deploy.saving import change_facts
 from mbapps.images import write_image
 from mbapps.search.gallery import Gallery
 
@@ -280,3 +281,156 @@ def test_images_that_cannot_be_read_are_told(
         FileNotFoundError, match=r"there are videos and no images in .*clips; name images by source="
     ):
         cli("export", f"model={model}", f"source={tmp_path / 'clips'}")
+
+
+def stand_in_for_export(
+    monkeypatch: pytest.MonkeyPatch, *, numbers: list[tuple[float, ...]] | None = None
+) -> list[list[np.ndarray]]:
+    """Write nothing, but measure the number of the original three times; give the images that would be compared."""
+    seen: list[list[np.ndarray]] = []
+
+    def stand_in(
+        model: Path,
+        bundle: Any,
+        runtime: str,
+        images: list[np.ndarray],
+        *,
+        metrics: Any = (),
+        **settings: object,
+    ) -> Any:
+        seen.append(images)
+        if numbers is not None:
+            numbers.append(tuple(one.measure(bundle.network) for one in metrics for _ in range(3)))
+        return exporting.Exported(model / "model.json", None)
+
+    monkeypatch.setattr("mbapps.verbs.export.need", lambda *names: [])
+    monkeypatch.setattr(exporting, "export", stand_in)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("word", "split", "count"),
+    [
+        ("data.annotations=TINY/annotations/instances_val.json", (), 8),
+        ("data.test=TINY/annotations/instances_test.json", ("split=test",), 8),
+        ("data.val=TINY/annotations/instances_train.json", (), 24),
+    ],
+)
+def test_whatever_names_data_is_compared_and_measured(
+    cli: Cli,
+    tmp_path: Path,
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    word: str,
+    split: tuple[str],
+    count: int,
+) -> None:
+    from mbapps import measuring
+
+    monkeypatch.setattr("mbapps.data.synthetic.synthetic_root", lambda task: pytest.fail("synthetic images"))
+    monkeypatch.setattr("mbapps.data.detection.synthetic_root", lambda task: tiny)
+    runs: list[int] = []
+    numbers: list[tuple[float, ...]] = []
+    seen = stand_in_for_export(monkeypatch, numbers=numbers)
+    whole = measuring.collect
+    monkeypatch.setattr(measuring, "collect", lambda *values: runs.append(1) or whole(*values))
+    model = save(tmp_path / "model", "detection", names=CLASS_NAMES)
+    words = ("runtime=[onnx,openvino]", "images=99", word.replace("TINY", str(tiny)), *split, *CPU)
+    folder = cli("export", f"model={model}", *words)
+    assert [len(images) for images in seen] == [count, count]
+    assert len(numbers[0]) == 3
+    assert set(numbers[0]) == set(numbers[1])
+    assert len(runs) == 1  # the original is measured once
+    told = f"the {'test' if split else 'val'} split of {word.partition('=')[0]}="
+    assert results(folder)["context"]["source"] == told
+
+
+@pytest.mark.parametrize(
+    ("task", "words", "message"),
+    [
+        (
+            "detection",
+            ("data.test=a.json",),
+            r"data\.test= names only test: name data\.val= or .*, or set split=test",
+        ),
+        (
+            "face_embed",
+            ("data.test=lfw", "data.pairs=p.txt"),
+            r"data\.test= and data\.pairs= names only test: ",
+        ),
+        (
+            "detection",
+            ("data.val=a.json", "split=test"),
+            r"on the test split, .* only val: .*, or set split=val",
+        ),
+        (
+            "detection",
+            ("data.train=a.json",),
+            r"data\.train= names only train: name data\.val= or data\.root=$",
+        ),
+    ],
+)
+def test_a_split_that_is_not_named_is_told(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, words: tuple[str, ...], message: str
+) -> None:
+    stand_in_for_export(monkeypatch)
+    with pytest.raises(ValueError, match=message):
+        cli("export", f"model={save(tmp_path / 'model', task)}", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("runtime=[onnx,coreml]", "batch=4"), r"batch must be 1 or null for runtime=coreml, .* got 4"),
+        (("calibration=photos",), r"calibration= and calibration_images= are for precision=int8"),
+        (("calibration_images=300",), r"calibration= and calibration_images= are for precision=int8"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_told(
+    cli: Cli, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    model = save(tmp_path / "model", "face_attr")
+    with pytest.raises(ValueError, match=message):
+        cli("export", f"model={model}", *words)
+    assert not (model / "exports").exists()
+
+
+def test_suppression_for_openvino_needs_onnx(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_runtime("openvino")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    message = r"^nms=true for runtime=openvino is written by way of ONNX: .*pip install 'mbapps\[onnx\]'"
+    with pytest.raises(ImportError, match=message):
+        cli("export", f"model={save(tmp_path / 'model', 'detection')}", "runtime=openvino", "nms=true")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ImportError("no such package"), r"^litert: no such package$"),
+        (OSError("the disk is full"), r"^litert: the disk is full$"),
+        (RuntimeError("shapes"), r"^litert: RuntimeError: shapes$"),
+    ],
+)
+def test_an_error_of_one_runtime_loses_nothing_of_the_others(
+    cli: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    model = save(tmp_path / "model", "face_attr")
+    monkeypatch.setattr("mbapps.verbs.export.need", lambda *names: [])
+
+    def stand_in(folder: Path, bundle: object, runtime: str, *values: object, **settings: object) -> Any:
+        if runtime == "litert":
+            raise error
+        change_facts(
+            folder, lambda facts: facts.setdefault("exports", {}).update(other={"file": "x", "bytes": 1})
+        )
+        return exporting.Exported(folder / "model.json", None)
+
+    monkeypatch.setattr(exporting, "export", stand_in)
+    words = ("runtime=[onnx,litert,openvino]", f"source={photos}", f"out={tmp_path / 'run'}")
+    with pytest.raises(ValueError, match=message):
+        cli("export", f"model={model}", *words)
+    assert {"onnx_megabytes", "openvino_megabytes"} <= set(results(tmp_path / "run"))
+    about = json.loads((model / "model.json").read_text())["exports"]
+    assert set(about) == {"onnx", "openvino", "other"}  # and what another process wrote meanwhile

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Cli
-from model_files import pictures, save
+from model_files import need_runtime, pictures, save
 from PIL import Image
 
 import mbapps
+from mbapps.deploy.runtimes import RuntimeFile
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +121,46 @@ def test_what_does_not_fit_is_told(cli: Cli, model: Path, photos: Path, tmp_path
     attributes = save(tmp_path / "attributes", "face_attr", names=("hat",))
     with pytest.raises(ValueError, match="needs a detector with a class called face or person"):
         cli(*words, f"faces={attributes}")
+
+
+@pytest.mark.parametrize("sides", [{}, {"face_attr": 32}])
+def test_faces_are_found_in_the_same_runtime_where_its_file_is_there(
+    cli: Cli, photos: Path, tmp_path: Path, capsys: Any, sides: dict[str, int]
+) -> None:
+    need_runtime("onnx")
+    model = save(tmp_path / "model", "detection", "face_attr", names=("person", "dog"), sides=sides)
+    cli("export", f"model={model}", "runtime=onnx", f"source={photos}", "images=2")
+    words = (f"model={model}", f"source={photos}", "task=face_attr", "draw=false")
+    wanted = told(cli("predict", *words, "device=cpu"))
+    opened: list[str] = []
+    run = RuntimeFile.run
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            RuntimeFile, "run", lambda self, images: opened.extend(self.heads) or run(self, images)
+        )
+        found = told(cli("predict", *words, "runtime=onnx"))
+    assert "detection" in opened
+    assert "in torch" not in found["note"]
+    assert "in torch" not in capsys.readouterr().out
+    for file, answers in found["images"].items():
+        assert len(answers["faces"]) == len(wanted["images"][file]["faces"])
+    if sides:
+        shutil.rmtree(model / "exports" / "onnx_64px")
+        found = told(cli("predict", *words, "runtime=onnx"))
+        note = "faces are found in torch: the head that finds them has no exported file for runtime=onnx"
+        assert note in found["note"]
+        assert note in capsys.readouterr().out
+        file = model / "exports" / "onnx_32px" / "model.onnx"
+        assert note in told(cli("predict", *words, "runtime=onnx", f"runtime_file={file}"))["note"]
+
+
+def test_faces_are_found_in_torch_by_another_folder(
+    cli: Cli, photos: Path, tmp_path: Path, finder: Path
+) -> None:
+    need_runtime("onnx")
+    model = save(tmp_path / "model", "face_attr")
+    cli("export", f"model={model}", "runtime=onnx", f"source={photos}", "images=2")
+    words = (f"model={model}", f"source={photos}", f"faces={finder}", "draw=false")
+    assert "note" not in told(cli("predict", *words, "device=cpu"))
+    note = "faces are found in torch: runtime= is for model=, not for faces="
+    assert told(cli("predict", *words, "runtime=onnx"))["note"] == note
