@@ -39,7 +39,7 @@ def round_activations(values: Tensor) -> Tensor:
 
 @contextmanager
 def in_8_bits(network: Network, names: Iterable[str]) -> Iterator[None]:
-    """Round the weights of layers, and what they and their activations give, while this is open."""
+    """Round the weights of layers, and what they take, while this is open; what reads them rounds what they give."""
     layers = weighted_layers(network)
     with ExitStack() as stack:
         for name in names:
@@ -47,13 +47,12 @@ def in_8_bits(network: Network, names: Iterable[str]) -> Iterator[None]:
             before = layer.weight.data
             stack.callback(setattr, layer.weight, "data", before)
             layer.weight.data = round_weights(before)
-            whole = network.get_submodule(name)  # with its activation, where it has one
-            stack.callback(whole.register_forward_hook(_round_output).remove)
+            stack.callback(layer.register_forward_pre_hook(_round_input).remove)
         yield
 
 
-def _round_output(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-    return round_activations(output)
+def _round_input(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    return round_activations(inputs[0])
 
 
 @torch.no_grad()
