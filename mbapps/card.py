@@ -204,7 +204,7 @@ def _exports(model: Mapping[str, Any]) -> str:
         (
             runtime, file.get("file", "unknown"), f"{file.get('bytes', 0) / 1e6:.2f}",
             format_value("", file.get("images")), _error(file),
-            _share(file.get("agreement")), _numbers(file.get("metrics") or {}),
+            _share(file.get("agreement")), _pairs(file.get("metrics") or {}),
             {True: "yes", False: "NO"}.get(file.get("passed"), "not run"),
         )
         for runtime, file in (model.get("exports") or {}).items()
@@ -217,8 +217,8 @@ def _exports(model: Mapping[str, Any]) -> str:
         "## Files for other runtimes\n\n"
         + _table(head, rows)
         + "\n\nThe difference is the greatest of a raw output, as a share of its range; in 8 bits the signal over the "
-        "noise. The number is the task's own, of the model and of the file. A file that did not pass is not opened by `runtime=`; one of an earlier export is, if any."
-        + "".join(notes)
+        "noise. The number is the task's own, of the model and of the file. A file that did "
+        "not pass is not opened by `runtime=`; one of an earlier export is, if any." + "".join(notes)
     )
 
 
@@ -230,7 +230,7 @@ def _error(file: Mapping[str, Any]) -> str:
     )
 
 
-def _numbers(metrics: Mapping[str, Any]) -> str:
+def _pairs(metrics: Mapping[str, Any]) -> str:
     """Tasks' numbers of the model and of a file."""
     pairs = [
         f"{name} {format_value(name, one['original'])} -> {format_value(name, one['file'])}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +21,7 @@ SPLIT_OF = {
 }  # fmt: skip  # the others name a split
 
 
-class Measured(NamedTuple):
+class Opened(NamedTuple):
     """The data of a head, opened: the split of it that is measured, and the keys that name it."""
 
     data: Any
@@ -37,13 +38,13 @@ def naming(data: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(key for key in (*WHOLE, *SPLIT_OF) if data.get(key))
 
 
-def split_of(cfg: DictConfig) -> str:
-    """The split that the number is measured on: cfg.split, or val.
+def split_of(cfg: DictConfig, split: str) -> str:
+    """See that the data that is named has a split.
 
     Raises:
-        ValueError: the data that is named has only other splits.
+        ValueError: it has only others.
     """
-    split, keys = cfg.split or "val", naming(cfg.data)
+    keys = naming(cfg.data)
     has = {SPLIT_OF[key] for key in keys if key in SPLIT_OF}
     if not keys or split in has or not set(keys).isdisjoint(WHOLE):
         return str(split)
@@ -54,8 +55,10 @@ def split_of(cfg: DictConfig) -> str:
     )
 
 
-def open_data(cfg: DictConfig, views: Mapping[str, DictConfig], bundle: Bundle) -> dict[str, Measured]:
+def open_data(cfg: DictConfig, views: Mapping[str, DictConfig], bundle: Bundle) -> dict[str, Opened]:
     """Open the data of each head whose number is measured: it is named, or the only head's split is.
+
+    That split is cfg.split, or else val, or test of data that have no val.
 
     Raises:
         ValueError, FileNotFoundError: it is not there, has no such split or other classes than the model.
@@ -69,33 +72,69 @@ def open_data(cfg: DictConfig, views: Mapping[str, DictConfig], bundle: Bundle) 
         keys = naming(view.data)
         if keys or (len(views) == 1 and cfg.split is not None):
             with app.of_head(cfg, name):
-                split = split_of(view)
-                data = app.build_data(view, bundle.only([name]), split)
+                if "jax" in sys.modules:  # which does not survive the fork of processes that read images
+                    view.data.num_workers = 0
+                split = split_of(view, cfg.split or "val")
+                try:
+                    data = app.build_data(view, bundle.only([name]), split)
+                except FileNotFoundError:
+                    if cfg.split is not None:
+                        raise
+                    split = "test"
+                    data = app.build_data(view, bundle.only([name]), split)
+                    print(f"{name}: there is no val split, so that the test split is measured")
             print_problems(data.problems())
-            found[name] = Measured(data, split, keys)
+            found[name] = Opened(data, split, keys)
     return found
 
 
+class Images(NamedTuple):
+    """Images, and where they are from."""
+
+    images: list[UInt8Image]
+    source: str
+
+
 def images_of(
-    cfg: DictConfig, task: str, opened: Mapping[str, Measured], key: str, count: int
-) -> tuple[list[UInt8Image], str]:
-    """At most `count` images of those that `key` names, evenly chosen, and where they are from.
+    cfg: DictConfig, task: str, opened: Mapping[str, Opened], *, calibrated: bool
+) -> tuple[Images, Images | None]:
+    """Give the images to compare on, at most cfg.images, and where calibrated those to take ranges from.
+
+    Where both are from one place they are not the same images, as far as there are enough.
 
     Args:
         cfg: of the verb.
         task: whose synthetic images are taken where nothing is named.
-        opened: data of the heads; where `key` names nothing, images of these are taken.
-        key: of cfg.
-        count: of images.
+        opened: data of the heads; where neither source nor calibration names anything, images of these are taken.
+        calibrated: give calibration images, at most cfg.calibration_images; else None.
 
     Raises:
         FileNotFoundError: there are none.
         ValueError: none can be read.
     """
+    if not calibrated:
+        files, told = files_for(cfg, task, opened, "source")
+        return Images(read(choose(files, cfg.images), told, "source"), told), None
+    if cfg.calibration and (cfg.source or opened):
+        files, told = files_for(cfg, task, opened, "source")
+        compared = Images(read(choose(files, cfg.images), told, "source"), told)
+        files, told = files_for(cfg, task, opened, "calibration")
+        return compared, Images(read(choose(files, cfg.calibration_images), told, "calibration"), told)
+    key = "calibration" if cfg.calibration else "source"
+    files, told = files_for(cfg, task, opened, key)
+    both = choose(files, cfg.calibration_images + cfg.images)
+    count = min(cfg.images, max(len(both) - cfg.calibration_images, len(both) // 4, 1))
+    apart = set(choose([both], count))
+    rest = [file for file in both if file not in apart] or both
+    return Images(read(sorted(apart), told, key), told), Images(read(rest, told, key), told)
+
+
+def files_for(
+    cfg: DictConfig, task: str, opened: Mapping[str, Opened], key: str
+) -> tuple[list[list[Path]], str]:
+    """Lists of image files that `key` names, or of each head's data, or else synthetic ones; and where they are."""
     from mbapps.data.synthetic import synthetic_root
-    from mbapps.deploy.eight_bits import evenly
-    from mbapps.images import BrokenImageError
-    from mbapps.sources import find_sources, read_images
+    from mbapps.sources import find_sources
 
     sources: list[tuple[str, list[Path]]] = []
     try:
@@ -108,26 +147,65 @@ def images_of(
             sources = [(str(root), find_sources(root)[0])]
     except FileNotFoundError as error:
         raise FileNotFoundError(str(error).replace("source=", f"{key}=", 1)) from None
-    chosen: list[Path] = []
-    for place, (_, files) in enumerate(sources):
-        share = len(range(place, count, len(sources)))
-        chosen += [files[row] for row in evenly(len(files), share)]
     told = ", ".join(name for name, _ in sources)
-    if not chosen:
+    if not any(files for _, files in sources):
         raise FileNotFoundError(f"there are videos and no images in {told}; name images by {key}=")
-    found = [image for _, image in read_images(chosen, len(chosen))]
-    read = [image for image in found if not isinstance(image, BrokenImageError)]
+    return [files for _, files in sources], told
+
+
+def choose(lists: Sequence[Sequence[Path]], count: int) -> list[Path]:
+    """At most `count` files, as many of each list, evenly chosen.
+
+    >>> choose([[Path("a"), Path("b"), Path("c")], [Path("d")]], 3)
+    [PosixPath('a'), PosixPath('b'), PosixPath('d')]
+    """
+    from mbapps.deploy.eight_bits import evenly
+
+    chosen: dict[Path, None] = {}
+    for place, files in enumerate(lists):
+        share = len(range(place, count, len(lists)))
+        chosen |= dict.fromkeys(files[row] for row in evenly(len(files), share))
+    return list(chosen)
+
+
+def read(files: Sequence[Path], told: str, key: str) -> list[UInt8Image]:
+    """Read images; those that can't be read are left out and told.
+
+    Raises:
+        ValueError: none can.
+    """
+    from mbapps.images import BrokenImageError
+    from mbapps.sources import read_images
+
+    found = [image for _, image in read_images(files, len(files))]
+    images = [image for image in found if not isinstance(image, BrokenImageError)]
     broken = [str(image) for image in found if isinstance(image, BrokenImageError)]
-    if not read:
-        raise ValueError(f"none of {len(chosen)} images of {told} can be read; name others by {key}=")
+    if not images:
+        raise ValueError(f"none of {len(files)} images of {told} can be read; name others by {key}=")
     if broken:
         print(
             f"{key}: {len(broken)} of {len(found)} images can't be read and are left out: {'; '.join(broken[:5])}"
         )
-    return read, told
+    return images
 
 
-def files_of(one: Measured) -> tuple[str, list[Path]]:
+def check_images(cfg: DictConfig, task: str, opened: Mapping[str, Opened], facts: Mapping[str, Any]) -> None:
+    """See that ranges are not taken from drawings for a model that did not learn from them.
+
+    Raises:
+        ValueError: they would be.
+    """
+    from mbapps.data.synthetic import synthetic_root
+
+    learned = [data.get("name") for data in (facts.get("lineage") or {}).get("data") or ()]
+    if not (cfg.calibration or cfg.source or opened) and synthetic_root(task).name not in learned:
+        raise ValueError(
+            "precision=int8 takes ranges from images such as the device will see, and none are named: name a few "
+            "hundred by calibration="
+        )
+
+
+def files_of(one: Opened) -> tuple[str, list[Path]]:
     """Where images of a data set are from, and their files: all in its folder, or those of the split."""
     from mbapps.sources import find_sources
 
@@ -138,7 +216,7 @@ def files_of(one: Measured) -> tuple[str, list[Path]]:
     return f"the {one.split} split of {' and '.join(f'data.{key}=' for key in one.keys)}", list(files)
 
 
-def metric_of(cfg: DictConfig, folder: Path, bundle: Bundle, one: Measured, prefix: str) -> Metric:
+def metric_of(cfg: DictConfig, folder: Path, bundle: Bundle, one: Opened, prefix: str) -> Metric:
     """What measures the number that picks a task's best epoch, of the bundle's only head, on its data.
 
     Args:
@@ -167,4 +245,5 @@ def metric_of(cfg: DictConfig, folder: Path, bundle: Bundle, one: Measured, pref
         original.extend([value] * ours)
         return value
 
-    return Metric(prefix + name, measure)
+    images = len(one.data.tables[one.split].files)
+    return Metric(prefix + name, measure, cfg.task.monitor.startswith("-"), images, bundle.head_name)

@@ -100,7 +100,7 @@ def quantize_openvino(
     (openvino,) = need("openvino", "openvino")
     core = openvino.Core()
     model = core.read_model(path)
-    model = _quantized(model, items, find_places(_openvino_weights(model), keep), for_onnx=False)
+    model = _quantized(model, items, list(_openvino_weights(model)), keep, for_onnx=False)
     model.set_rt_info(facts, [METADATA])
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # the float file is still mapped
         openvino.save_model(model, Path(folder) / path.name, compress_to_fp16=False)
@@ -133,13 +133,13 @@ def quantize_onnx(
     model = onnx.load(path)
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
-    there = (
+    there = [
         (node.name, onnx.numpy_helper.to_array(tensors[node.input[1]]))
         for node in layers
         if node.input[1] in tensors
-    )
+    ]
     named = [{INPUT: item} for item in items]
-    model = _quantized(model, named, find_places(there, keep), for_onnx=True)
+    model = _quantized(model, named, there, keep, for_onnx=True)
     give_rounded(model)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {METADATA: facts})
@@ -176,16 +176,28 @@ def give_rounded(model: Any) -> None:
         nodes.append(onnx.helper.make_node("Identity", [rounded[0]], [output.name], f"{output.name}_rounded"))
 
 
-def _quantized(model: Any, items: Sequence[Any], keep: list[str], *, for_onnx: bool) -> Any:
+def _quantized(
+    model: Any,
+    items: Sequence[Any],
+    there: list[tuple[str, Weights]],
+    keep: Mapping[str, Weights],
+    *,
+    for_onnx: bool,
+) -> Any:
     nncf, parameters = import_nncf()
+    names = find_places(there, keep)
     advanced = nncf.AdvancedQuantizationParameters(
         disable_bias_correction=True
     )  # done already, see `prepare`
+    if (
+        there[0][0] in names
+    ):  # for old processors the first layer has 7 bits, which would cost the next one much more
+        advanced.overflow_fix = parameters.OverflowFix.DISABLE
     if for_onnx:  # where each channel has its own range, ONNX Runtime runs a depthwise layer in float
         advanced.activations_quantization_params = parameters.QuantizationParameters(per_channel=False)
     return nncf.quantize(
         model, nncf.Dataset(items), preset=nncf.QuantizationPreset.MIXED, subset_size=len(items),
-        ignored_scope=nncf.IgnoredScope(names=keep, types=ARITHMETIC, validate=False), advanced_parameters=advanced,
+        ignored_scope=nncf.IgnoredScope(names=names, types=ARITHMETIC, validate=False), advanced_parameters=advanced,
     )  # fmt: skip
 
 

@@ -110,8 +110,8 @@ def _others(found: Exported) -> str:
     said = ""
     if heads := found.parity.silent:
         said += (
-            f"; the {' and '.join(heads)} head tells too little of these images for answers to be compared: name others "
-            "by source=, or labelled ones by data.root="
+            f"; the {' and '.join(heads)} head tells too little of these images for answers to be compared: name "
+            "others by source=, or labelled ones by data.root="
         )
     older = found.path.parent.with_name(found.path.parent.name.removesuffix(f"_{FAILED}"))
     if older != found.path.parent and older.exists():

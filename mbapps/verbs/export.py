@@ -37,18 +37,18 @@ def run(cfg: DictConfig) -> None:
     from mbapps.deploy.runtimes import INT8, export_folder
     from mbapps.deploy.saving import change_facts
     from mbapps.deploy.telling import summary, tell_failed
-    from mbapps.export_data import images_of, metric_of, open_data
+    from mbapps.export_data import check_images, images_of, metric_of, open_data
 
     started = time.perf_counter()
     runtimes = check(cfg)
     folder = app.run_folder(cfg)
     bundle, views = Bundle.open(cfg.model, trust=cfg.trust), app.heads(cfg)
     opened, task = open_data(cfg, views, bundle), next(iter(views))
-    images, source = images_of(cfg, task, opened, "source", cfg.images)
-    calibration: list[UInt8Image] = []
     if cfg.precision == INT8:
-        key = "source" if cfg.calibration is None else "calibration"
-        calibration, _ = images_of(cfg, task, opened, key, cfg.calibration_images)
+        check_images(cfg, task, opened, bundle.facts)
+    compared, calibration = images_of(cfg, task, opened, calibrated=cfg.precision == INT8)
+    images = compared.images
+    own = images if cfg.calibration and (cfg.source or opened) else ()
     kept = chosen_layers(bundle.network, cfg.quantize.keep)
     if cfg.nms:
         suppression_of(bundle.network)  # what it can't do is told before anything is written
@@ -66,7 +66,7 @@ def run(cfg: DictConfig) -> None:
             if name in opened
         ]
         try:
-            int8 = make_ready(cfg, one, calibration, images, kept) if calibration else None
+            int8 = make_ready(cfg, one, calibration.images, own, kept) if calibration else None
         except ValueError as error:  # the heads of other files may do
             failed[part or cfg.precision] = error
             continue
@@ -84,7 +84,9 @@ def run(cfg: DictConfig) -> None:
                 continue
             made[name] = found
     if made:
-        tell(cfg, folder, made, {"images": len(images), "seconds": time.perf_counter() - started}, source)
+        context = {"model": str(cfg.model), "source": compared.source}
+        context |= {"calibration": calibration.source} if calibration else {}
+        tell(folder, made, {"images": len(images), "seconds": time.perf_counter() - started}, context)
     said = [f"{name}: {reason(error)}" for name, error in failed.items()]
     said += [tell_failed(name, found) for name, found in made.items() if not found.passed]
     if said:
@@ -103,16 +105,15 @@ def reason(error: Exception) -> str:
 
 
 def tell(
-    cfg: DictConfig, folder: Path, made: Mapping[str, Exported], numbers: Mapping[str, Any], source: str
+    folder: Path, made: Mapping[str, Exported], numbers: Mapping[str, Any], context: Mapping[str, str]
 ) -> None:
     """Print what was written and how it compares, and write results.json.
 
     Args:
-        cfg: of the verb.
         folder: of the run.
         made: files by name.
         numbers: of the whole run.
-        source: of the images.
+        context: the model, and where images are from.
     """
     from mbapps.deploy.telling import described, size_of
     from mbapps.report import print_columns, print_table, run_context, write_results
@@ -124,14 +125,18 @@ def tell(
         flat[f"{name}_megabytes"] = size_of(found.path) / 1e6
         if found.parity:
             flat[f"{name}_relative_error"] = found.parity.relative
-            flat[f"{name}_agreement"] = found.parity.agreement
+            flat[f"{name}_signal_db"] = found.parity.signal_db
+            if found.parity.num_told:
+                flat[f"{name}_agreement"] = found.parity.agreement
             pairs = found.parity.metrics.items()
-            for metric, (ours, theirs) in pairs:
-                flat |= {metric: ours, f"{name}_{metric}": theirs}
+            for metric, one in pairs:
+                flat |= {metric: one.original, f"{name}_{metric}": one.file}
             if len(pairs) > 1:
-                print(f"{name}: {', '.join(f'{key} {one:.4f} -> {two:.4f}' for key, (one, two) in pairs)}")
-    results = write_results(folder, flat, {**run_context(), "model": str(cfg.model), "source": source})
-    paths = [*(found.path for found in made.values()), Path(cfg.model), results]
+                print(
+                    f"{name}: {', '.join(f'{key} {one.original:.4f} -> {one.file:.4f}' for key, one in pairs)}"
+                )
+    results = write_results(folder, flat, {**run_context(), **context})
+    paths = [*(found.path for found in made.values()), Path(context["model"]), results]
     print_table("export", numbers, paths=paths)
 
 
@@ -139,7 +144,7 @@ def make_ready(
     cfg: DictConfig,
     bundle: Bundle,
     calibration: Sequence[UInt8Image],
-    images: Sequence[UInt8Image],
+    own: Sequence[UInt8Image],
     kept: Sequence[str],
 ) -> Prepared:
     """Make a network ready for 8 bits; print what each layer makes of them, and what is wrong with the images."""
@@ -151,13 +156,16 @@ def make_ready(
     there = weighted_layers(bundle.network)
     int8 = prepare(
         bundle, calibration, keep=[name for name in kept if name in there], equalized=cfg.quantize.equalize,
-        triaged=cfg.quantize.triage, own=() if cfg.calibration is None else images,
+        triaged=cfg.quantize.triage, own=own,
     )  # fmt: skip
     if int8.layers:
         titles = ["layer", "kind", "ratio", "dB", "error", ""]
         print_columns("8 bits, each layer alone; all are in parity.json", titles, rows(int8.layers)[:SHOWN])
     if int8.guilty:
-        print(f"guilty of half the error: {', '.join(int8.guilty)}; quantize.keep=[…] leaves layers in float")
+        share = f"{int8.facts()['guilty_share']:.0%}"
+        print(
+            f"guilty of {share} of the error: {', '.join(int8.guilty)}; quantize.keep=[…] leaves layers in float"
+        )
     if int8.warning():
         print(f"warning: {int8.warning()}")
     return int8
@@ -189,6 +197,10 @@ def check(cfg: DictConfig) -> list[str]:
         check_batch(runtime, cfg.batch)
     if type(cfg.tolerance) not in (int, float) or not 0 <= cfg.tolerance < math.inf:
         raise ValueError(f"tolerance must be a number >= 0, got {cfg.tolerance}")
+    if cfg.precision == INT8 and given("tolerance"):
+        raise ValueError(
+            "tolerance= is for precision=float32: in 8 bits signal over noise, answers and the task's number decide"
+        )
     if not isinstance(cfg.nms, bool):
         raise ValueError(f"nms must be true or false, got {cfg.nms}")
     if cfg.quantize is None:
@@ -231,6 +243,8 @@ def check(cfg: DictConfig) -> list[str]:
             raise ImportError(f"nms=true for runtime=openvino is written by way of ONNX: {error}") from error
     if cfg.precision == INT8 and not set(wanted).isdisjoint(BY_NNCF):
         import_nncf()
+    if cfg.precision == INT8 and "litert" in wanted:
+        need("litert", "ai_edge_quantizer")
     return wanted
 
 
