@@ -54,6 +54,9 @@ ALLOWED = {
     },
     "mbapps/deploy": {
         "deploy",
+        "geo",
+        "ops",
+        "place_prediction",
         "models",
         "predictions",
         "together",

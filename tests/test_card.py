@@ -156,14 +156,33 @@ def test_nested_cells_are_told(tmp_path: Path) -> None:
 
 
 def test_card_lists_files_for_other_runtimes(tmp_path: Path) -> None:
-    compared = {"images": 32, "relative_error": 1.25e-6, "agreement": 1.0}
+    compared = {"images": 32, "relative_error": 1.25e-6, "agreement": 1.0, "signal_db": 117.3}
+    metrics = {"AP": {"original": 0.5012, "file": 0.4987, "images": 72}}
+    int8 = {
+        "int8": 27,
+        "layers": 28,
+        "calibration_images": 300,
+        "warning": "few images",
+        "equalized_channels": 9,
+    }
     exports = {
         "onnx": {"file": "exports/onnx/model.onnx", "bytes": 1_250_000, "passed": True, **compared},
         "litert": {"file": "exports/a|b.tflite", "bytes": 4, "passed": False, "relative_error": None},
+        "onnx_int8": {
+            **compared,
+            "file": "exports/onnx_int8/model.onnx",
+            "bytes": 400_000,
+            "passed": True,
+            "signal_db": 30.4,
+            "metrics": metrics,
+            "int8": int8,
+        },
         "coreml": {"file": "exports/coreml/model.mlpackage", "bytes": 9, "passed": None},
     }
     text = card(tmp_path, model(exports=exports))
-    assert "| onnx | exports/onnx/model.onnx | 1.25 | 32 | 1.25e-06 | 1 | yes |" in text
-    assert r"| litert | exports/a\|b.tflite | 0.00 | – | unknown | unknown | NO |" in text
-    assert "| coreml | exports/coreml/model.mlpackage | 0.00 | – | unknown | unknown | not run |" in text
+    assert "| onnx | exports/onnx/model.onnx | 1.25 | 32 | 1.25e-06 | 1 | – | yes |" in text
+    assert "model.onnx | 0.40 | 32 | 30 dB | 1 | AP 0.5012 -> 0.4987 | yes |" in text
+    assert "27 of 28 layers in 8 bits, ranges from 300 images. 9 channels were equalised. few images." in text
+    assert r"| litert | exports/a\|b.tflite | 0.00 | – | unknown | unknown | – | NO |" in text
+    assert "| coreml | exports/coreml/model.mlpackage | 0.00 | – | unknown | unknown | – | not run |" in text
     assert "other runtimes" not in card(tmp_path, model())

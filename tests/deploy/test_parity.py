@@ -16,6 +16,7 @@ from model_files import SIDE, network, pictures, save
 
 from mbapps.deploy.bundle import Bundle
 from mbapps.deploy.graph import Graph, finish, fold_norms
+from mbapps.deploy.measured import Measured
 from mbapps.deploy.parity import Difference, Parity, compare, first_divergence
 from mbapps.images import resize
 from mbapps.models.network import Network
@@ -193,13 +194,13 @@ def test_one_value_that_is_no_number_differs_without_end(value: float, sides: st
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_number_of_the_task_that_is_none_does_not_pass(value: float) -> None:
     for pair in ((0.5, value), (value, 0.5), (value, value)):
-        found = Parity("onnx", 1e-3, alike={"a": 2}, told={"a": 2}, metrics={"AP": pair})
+        found = Parity("onnx", 1e-3, alike={"a": 2}, told={"a": 2}, metrics={"AP": Measured(*pair)})
         assert not found.passed
         content = json.loads(json.dumps(found.to_json(), allow_nan=False))
         assert content["metrics"]["AP"] == {
             name: 0.5 if number == 0.5 else None
             for name, number in zip(("original", "file"), pair, strict=True)
-        }
+        } | {"images": 0}
 
 
 def test_other_answers_fail_although_outputs_are_near(bundle: Bundle) -> None:

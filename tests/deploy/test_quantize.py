@@ -18,10 +18,12 @@ from model_files import SIDE, need_runtime, pictures, save
 import mbapps
 from mbapps.deploy import export as exporting
 from mbapps.deploy.bundle import Bundle
+from mbapps.deploy.difference import Difference
 from mbapps.deploy.eight_bits import prepare
 from mbapps.deploy.export import export, int8_parity
 from mbapps.deploy.layer_names import weighted_layers
-from mbapps.deploy.parity import Difference
+from mbapps.deploy.measured import Measured
+from mbapps.deploy.parity import Parity
 from mbapps.deploy.quantize import QUANTIZERS, quantize
 from mbapps.deploy.quantize_litert import TfLiteFile
 from mbapps.deploy.rounding import in_8_bits
@@ -114,13 +116,13 @@ def test_rounding_is_what_was_made_ready_for(runtime: str, keep: tuple[str, ...]
         with in_8_bits(int8.network, set(weighted_layers(int8.network)).difference(keep)):
             simulated = int8.network(views)["fine_grained"]["logits"]
     errors = [float((logits - wanted).square().mean()) for logits in (found, simulated)]
-    most = 1.6 if runtime == "onnx" else 1.2  # ONNX Runtime adds some of its own
+    most = 1.4 if runtime == "openvino" else 2.0  # the others round more than what layers take
     assert 0 < errors[0] < most * errors[1]  # biases made up for rounding, and nothing undid that
     facts = json.loads((made.path.parent / "export.json").read_text())["int8"]
-    assert (
-        facts["layers"] - facts["int8"] <= 1
-    )  # the linear layer that gives the answer; not the map before it
-    assert scales_of(runtime, made.path) >= {32, 64, 128}  # one for each channel, not one for all
+    assert facts["layers"] - facts["int8"] <= 1 + len(
+        keep
+    )  # the linear layer gives the answer; not the map before it
+    assert scales_of(runtime, made.path) >= {16, 32, 64, 128}  # one for each channel, not one for all
 
 
 def scales_of(runtime: str, path: Path) -> set[int]:
@@ -139,12 +141,14 @@ def scales_of(runtime: str, path: Path) -> set[int]:
         for operation in openvino.Core().read_model(path).get_ordered_ops():
             if operation.get_type_name() in ("Convolution", "GroupConvolution"):
                 scaled = operation.input_value(1).get_node()
-                while scaled.get_type_name() != "Multiply":
+                while scaled.get_type_name() not in ("Multiply", "Constant"):
                     scaled = scaled.input_value(0).get_node()
-                found.add(int(np.prod(scaled.input_value(1).get_node().data.shape)))
+                if scaled.get_type_name() == "Multiply":  # else it stays in float
+                    found.add(int(np.prod(scaled.input_value(1).get_node().data.shape)))
         return found
     file = TfLiteFile(path)
-    return {len(file.tensors[layer.inputs[1]].quantization.scale) for layer in file.layers}
+    scales = [file.tensors[layer.inputs[1]].quantization.scale for layer in file.layers]
+    return {len(each) for each in scales if each is not None}
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino", "litert"])
@@ -206,30 +210,76 @@ def test_8_bits_are_for_some_runtimes(runtime: str, tmp_path: Path) -> None:
         quantize(runtime, tmp_path / "file", np.zeros((1, SIDE, SIDE, 3), np.uint8), "{}")
 
 
-def test_what_8_bits_may_cost() -> None:
+def gate(**told: tuple[int, int]) -> Parity:
+    """A comparison of 100 images: what is alike and what is told, by head."""
     found = int8_parity("onnx")
-    found.alike, found.told = {"a": 85, "b": 5}, {"a": 100, "b": 5}
-    assert found.passed
-    found.metrics["top1"] = 0.95, 0.941
-    assert found.passed
-    found.metrics["top1"] = 0.95, 0.935
-    assert not found.passed
-    content: dict[str, Any] = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert content["tolerance"] == 2
-    found.metrics["top1"], found.alike["b"] = (0.95, 0.95), 3
-    assert not found.passed  # one head of several is enough
-    found.alike["b"] = 5
-    assert found.passed
-    wrecked = found.outputs["a_logits"] = Difference()
-    wrecked.add(np.array([0.0, 1.0]), np.array([0.0, 3.5]))
-    assert not found.passed
-    wrecked.error = math.inf
-    assert not found.passed
-    silent = int8_parity("onnx")
-    silent.alike, silent.told = {"a": 0}, {"a": 0}
-    assert not silent.passed  # nothing was compared
-    silent.metrics["AP"] = 0.5, 0.5
+    found.images = 100
+    found.alike, found.told = ({name: one[place] for name, one in told.items()} for place in (0, 1))
+    return found
+
+
+def test_answers_must_be_alike_for_the_most_part_of_each_head() -> None:
+    assert gate(a=(85, 100), b=(50, 50)).passed
+    assert not gate(a=(85, 100), b=(30, 50)).passed
+    attributes = gate(**{"a.male": (100, 100), "a.old": (70, 100)})
+    assert not attributes.passed  # the worst attribute decides
+    attributes.alike["a.old"] = 80
+    assert attributes.passed
+
+
+def test_a_head_that_tells_nothing_is_not_compared() -> None:
+    silent = gate(a=(100, 100), b=(9, 9))
+    assert silent.silent == ["b"]
+    assert not silent.passed
+    silent.metrics["a_AP"] = Measured(0.5, 0.5, head="a")
+    assert not silent.passed
+    silent.metrics["b_AP"] = Measured(0.5, 0.5, head="b")
     assert silent.passed
+    alone = gate(a=(0, 0))
+    assert not alone.passed
+    alone.metrics["AP"] = Measured(0.5, 0.5)
+    assert alone.passed
+
+
+@pytest.mark.parametrize(
+    ("measured", "kept"),
+    [
+        (Measured(0.95, 0.941), True),
+        (Measured(0.95, 0.935), False),
+        (Measured(0.90, 0.95), True),  # better
+        (Measured(0.95, 0.936, images=72), True),  # one image of them
+        (Measured(0.95, 0.92, images=72), False),
+        (Measured(0.012, 0.003), False),  # most of it is gone
+        (Measured(300.0, 302.0, lower=True), True),
+        (Measured(300.0, 304.0, lower=True), False),
+        (Measured(300.0, 250.0, lower=True), True),
+        (Measured(0.5, math.nan), False),
+    ],
+)
+def test_what_8_bits_may_cost(measured: Measured, kept: bool) -> None:
+    found = gate(a=(100, 100))
+    found.metrics["number"] = measured
+    assert found.passed is kept
+    content: dict[str, Any] = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert content["limits"] == {
+        "tolerance": None, "most_noise": 0.5, "least_agreement": 0.8, "metric_tolerance": 0.01, "least_told": 10,
+    }  # fmt: skip
+
+
+def test_noise_wrecks_a_file_unless_it_is_in_what_is_only_drawn() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(50, 10))
+    for scale, passed in ((0.4, True), (0.6, False)):
+        found = gate(a=(100, 100))
+        one = found.outputs["a_logits"] = Difference()
+        one.add(logits, logits + scale * rng.normal(size=logits.shape))
+        assert one.noise == pytest.approx(scale, rel=0.1)
+        assert found.passed is passed
+    found.drawn.add("a_logits")
+    assert found.passed
+    one.add(logits[:1], np.full((1, 10), np.nan))
+    assert not found.passed
+    assert not math.isfinite(one.noise)
 
 
 def test_precisions_are_checked(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from mbapps.deploy.graph import Graph, fold_norms
 from mbapps.deploy.likeness import count_alike
 from mbapps.images import write_image
 
-HEADS = ("detection", "fine_grained", "face_attr", "geo")
+HEADS = ("detection", "fine_grained", "geo", "face_attr")
 KINDS = {
     "sizes": (
         {"sides": {"face_attr": 96}},

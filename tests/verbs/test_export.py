@@ -14,7 +14,9 @@ from model_files import need_runtime, pictures, save
 
 from mbapps.data.synthetic import CLASS_NAMES
 from mbapps.deploy import export as exporting
-from mbapps.deploy.parity import Difference, Parity
+from mbapps.deploy.difference import Difference
+from mbapps.deploy.measured import Measured
+from mbapps.deploy.parity import Parity
 from mbapps.deploy.saving import change_facts
 from mbapps.images import write_image
 from mbapps.search.gallery import Gallery
@@ -111,7 +113,7 @@ def test_the_tasks_number_is_measured_too(cli: Cli, tmp_path: Path, tiny: Path) 
     numbers = results(folder)
     assert numbers["onnx_AP"] == pytest.approx(numbers["AP"], abs=1e-3)
     about = json.loads((model / "model.json").read_text())["exports"]["onnx"]
-    assert about["metrics"] == {"AP": {"original": numbers["AP"], "file": numbers["onnx_AP"]}}
+    assert about["metrics"] == {"AP": {"original": numbers["AP"], "file": numbers["onnx_AP"], "images": 8}}
     assert about["images"] == 4
     plain = [word for word in words if not word.startswith("split=")]
     assert results(cli("export", f"model={model}", "images=4", *plain))["AP"] == numbers["AP"]  # of val
@@ -155,21 +157,21 @@ def test_a_file_that_differs_fails_the_command(
     (place.parent / "export.json").unlink()
     with pytest.raises(ValueError, match=r"; no layer, but decoding is at fault\. The file"):
         cli(*words)
-    found.alike, found.metrics = {"a": 10}, {"AP": (0.5, float("nan"))}
+    found.alike, found.metrics = {"a": 10}, {"AP": Measured(0.5, float("nan"))}
     with pytest.raises(ValueError, match=r"99% must be, AP is nan and not 0\.5000\. The file"):
         cli(*words)
     about = json.loads((model / "model.json").read_text())["exports"]["onnx"]
-    assert about["metrics"] == {"AP": {"original": 0.5, "file": None}}
+    assert about["metrics"] == {"AP": {"original": 0.5, "file": None, "images": 0}}
     found.alike, found.metrics, found.tolerance = {"a": 9}, {}, 1e-3
-    int8 = {"int8": 9, "layers": 10, "calibration_images": 3, "guilty": ["body.stem"]}
+    int8 = {"int8": 9, "layers": 10, "calibration_images": 3, "guilty": ["body.stem"], "guilty_share": 0.6}
     (place.parent / "export.json").write_text(json.dumps({"int8": int8}))
-    with pytest.raises(ValueError, match=r"half of the error comes from body\.stem, which quantize\.keep="):
+    with pytest.raises(
+        ValueError, match=r"60% of the layers' error comes from body\.stem, which quantize\.keep="
+    ):
         cli(*words)
     (model / "exports" / "onnx").mkdir()
-    found.told, found.alike = {"a": 0}, {"a": 0}
-    message = (
-        r"nothing is told of these images, .* by source=; .*exports/onnx is of an earlier export, and stays"
-    )
+    found.told, found.alike, found.least_told = {"a": 0}, {"a": 0}, 1
+    message = r"the a head tells too little .* by source=, .*exports/onnx is of an earlier export, and stays"
     with pytest.raises(ValueError, match=message):
         cli(*words)
 
