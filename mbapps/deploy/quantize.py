@@ -23,7 +23,10 @@ BY_NNCF = ("openvino", "onnx")
 LEAST_SHARE = 0.6  # of the layers with weights; ONNX Runtime runs those that give answers in float
 ORT_INT8 = ("QLinearConv", "QGemm", "QLinearMatMul", "ConvInteger", "MatMulInteger")  # as it joins them
 ORT_FLOAT = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "NhwcFusedConv")
-ARITHMETIC = ["Add", "Multiply", "Subtract", "Divide", "Mul", "Sub", "Div"]  # without weights: of decoding
+ARITHMETIC = [  # without weights: of decoding, and of lengths that vectors are divided by
+    "Add", "Multiply", "Subtract", "Divide", "Mul", "Sub", "Div",
+    "Power", "Pow", "Sqrt", "ReduceSum", "ReduceL2", "NormalizeL2",
+]  # fmt: skip
 
 
 class Share(NamedTuple):
@@ -53,7 +56,7 @@ def quantize(
 ) -> Share:
     """Replace a float file by one in 8 bits: weights per channel, activations by the ranges seen.
 
-    Arithmetic without weights, such as the decoding of boxes, stays in float.
+    Arithmetic without weights, such as the decoding of boxes and the lengths of vectors, stays in float.
 
     Args:
         runtime: one of QUANTIZERS.

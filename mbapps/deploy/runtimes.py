@@ -15,6 +15,7 @@ from mbapps.images import UInt8Image
 from mbapps.models.network import Network
 
 from .export_facts import check_origin, read_export
+from .passes import file_folder
 from .sessions import RUNTIMES, Session
 
 TORCH = "torch"  # the runtime that needs no exported file
@@ -153,8 +154,7 @@ class RuntimeNetwork(Network):
 
 def export_folder(model: str | Path, runtime: str, precision: str = FLOAT, part: str = "") -> Path:
     """Where the file of a model folder for a runtime lies; `part` tells which, where there are several."""
-    words = [runtime, "" if precision == FLOAT else precision, part]
-    return Path(model) / EXPORTS / "_".join(filter(None, words))
+    return Path(model) / EXPORTS / file_folder(runtime, precision, part)
 
 
 def open_runtime(

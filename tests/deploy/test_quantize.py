@@ -125,6 +125,20 @@ def test_rounding_is_what_was_made_ready_for(runtime: str, keep: tuple[str, ...]
     assert scales_of(runtime, made.path) >= {16, 32, 64, 128}  # one for each channel, not one for all
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "openvino", "litert"])
+def test_lengths_of_vectors_are_not_rounded(runtime: str, tmp_path: Path) -> None:
+    need_int8(runtime)
+    model = save(tmp_path / "model", "face_embed", dim=32)
+    bundle, images = Bundle.open(model), pictures(24)
+    int8 = prepare(bundle, images, triaged=False)
+    made = export(model, bundle, runtime, images[:2], int8=int8)
+    views = torch.from_numpy(int8.views).permute(0, 3, 1, 2)
+    file = RuntimeNetwork(bundle.network, [RuntimeFile(made.path, fingerprint(model))])
+    with torch.inference_mode():
+        found = file(views)["face_embed"]["embeddings"]
+    assert found.norm(dim=1).numpy() == pytest.approx(1, abs=1e-4)
+
+
 def scales_of(runtime: str, path: Path) -> set[int]:
     """How many scales the weights of layers have, by layer."""
     if runtime == "onnx":
