@@ -118,7 +118,7 @@ def _faces_note(bundle: Bundle, given: bool) -> list[str]:
     names = list(bundle.network.heads)
     if bundle.faces is not None:
         notes = [UPPER + BETTER * (not given)] if bundle.faces.kind == PERSON else []
-        why = f"the head that finds them has no exported file for runtime={bundle.runtime}"
+        why = f"no file in use for runtime={bundle.runtime} holds the head that finds them"
         other = bundle.faces.finder.runtime != bundle.runtime
         return [
             *notes,

@@ -61,6 +61,10 @@ def run_budget(cfg: DictConfig, asked: Asked, folder: Path) -> None:
         turns = track(rounds, "measuring", len(light) * cfg.rounds, transient=True)
         measure_by_turns((one.case for one in turns if one.case is not None), float(cfg.seconds))
     left_out = failures((one.title, one.case) for one in light if one.case is not None)
+    asked_all = cfg.precision is not None  # else what a runtime does not have is no failure
+    failed = failures(
+        (one.title, one.case) for one in light if one.case is not None and (asked_all or not one.refused)
+    )
     light = [one for one in light if one.case is not None and one.case.took]
     fits = [one for one in light if one.excess(budget) <= 1]
     flat = {
@@ -90,7 +94,7 @@ def run_budget(cfg: DictConfig, asked: Asked, folder: Path) -> None:
         print(f"left out: {reason}")
     print_table("benchmark", {"grid": len(found), "fit": len(fits)}, paths=[results, report])
     print(TRAINED)
-    end(stop.is_set(), left_out)
+    end(stop.is_set(), failed)
     if not fits:
         nearest = min(found, key=lambda one: (one.case is None, one.excess(budget)))
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -77,11 +78,15 @@ def open_data(cfg: DictConfig, views: Mapping[str, DictConfig], bundle: Bundle) 
                 split = split_of(view, cfg.split or "val")
                 try:
                     data = app.build_data(view, bundle.only([name]), split)
-                except FileNotFoundError:
-                    if cfg.split is not None:
+                except FileNotFoundError as error:
+                    lacking = str(error).startswith("no val split in") and not view.data.get("val")
+                    if cfg.split is not None or not lacking:
                         raise
                     split = "test"
-                    data = app.build_data(view, bundle.only([name]), split)
+                    try:
+                        data = app.build_data(view, bundle.only([name]), split)
+                    except FileNotFoundError:
+                        raise error from None
                     print(f"{name}: there is no val split, so that the test split is measured")
             print_problems(data.problems())
             found[name] = Opened(data, split, keys)
@@ -100,33 +105,38 @@ def images_of(
 ) -> tuple[Images, Images | None]:
     """Give the images to compare on, at most cfg.images, and where calibrated those to take ranges from.
 
-    Where both are from one place they are not the same images, as far as there are enough.
+    These are neither compared on nor measured, as far as there are others.
 
     Args:
         cfg: of the verb.
         task: whose synthetic images are taken where nothing is named.
-        opened: data of the heads; where neither source nor calibration names anything, images of these are taken.
+        opened: data of the heads; where source or calibration names nothing, images of these are taken.
         calibrated: give calibration images, at most cfg.calibration_images; else None.
 
     Raises:
         FileNotFoundError: there are none.
         ValueError: none can be read.
     """
+    key = "calibration" if cfg.calibration and not (cfg.source or opened) and calibrated else "source"
+    lists, told = files_for(cfg, task, opened, key)
     if not calibrated:
-        files, told = files_for(cfg, task, opened, "source")
-        return Images(read(choose(files, cfg.images), told, "source"), told), None
-    if cfg.calibration and (cfg.source or opened):
-        files, told = files_for(cfg, task, opened, "source")
-        compared = Images(read(choose(files, cfg.images), told, "source"), told)
-        files, told = files_for(cfg, task, opened, "calibration")
-        return compared, Images(read(choose(files, cfg.calibration_images), told, "calibration"), told)
-    key = "calibration" if cfg.calibration else "source"
-    files, told = files_for(cfg, task, opened, key)
-    both = choose(files, cfg.calibration_images + cfg.images)
-    count = min(cfg.images, max(len(both) - cfg.calibration_images, len(both) // 4, 1))
-    apart = set(choose([both], count))
-    rest = [file for file in both if file not in apart] or both
-    return Images(read(sorted(apart), told, key), told), Images(read(rest, told, key), told)
+        return Images(read(choose(lists, cfg.images), told, key), told), None
+    other = "calibration" if cfg.calibration else key
+    pool, pool_told = files_for(cfg, task, opened, other)
+    total = {file for files in lists for file in files}
+    most = cfg.images
+    if not total.isdisjoint(file for files in pool for file in files):
+        most = min(most, max(len(total) - cfg.calibration_images, len(total) // 4, 1))
+    compared = choose(lists, most)
+    measured = {file for one in opened.values() for file in split_files(one)}
+    for left_out in (measured | set(compared), set(compared), set[Path]()):
+        rest = [[file for file in files if file not in left_out] for files in pool]
+        if any(rest):
+            break
+    if not left_out >= measured:
+        print(f"{other}: ranges are taken from images that are measured, since {pool_told} holds no others")
+    ranged = choose(rest, cfg.calibration_images)
+    return Images(read(compared, told, key), told), Images(read(ranged, pool_told, other), pool_told)
 
 
 def files_for(
@@ -147,24 +157,28 @@ def files_for(
             sources = [(str(root), find_sources(root)[0])]
     except FileNotFoundError as error:
         raise FileNotFoundError(str(error).replace("source=", f"{key}=", 1)) from None
-    told = ", ".join(name for name, _ in sources)
-    if not any(files for _, files in sources):
+    lists = {
+        tuple(file.absolute() for file in files): name for name, files in sources
+    }  # heads may share data
+    told = ", ".join(lists.values())
+    if not any(lists):
         raise FileNotFoundError(f"there are videos and no images in {told}; name images by {key}=")
-    return [files for _, files in sources], told
+    return [list(files) for files in lists], told
 
 
 def choose(lists: Sequence[Sequence[Path]], count: int) -> list[Path]:
-    """At most `count` files, as many of each list, evenly chosen.
+    """At most `count` files, evenly chosen, as many of each list as it has of an equal share and of what others lack.
 
     >>> choose([[Path("a"), Path("b"), Path("c")], [Path("d")]], 3)
-    [PosixPath('a'), PosixPath('b'), PosixPath('d')]
+    [PosixPath('d'), PosixPath('a'), PosixPath('b')]
     """
     from mbapps.deploy.eight_bits import evenly
 
     chosen: dict[Path, None] = {}
-    for place, files in enumerate(lists):
-        share = len(range(place, count, len(lists)))
-        chosen |= dict.fromkeys(files[row] for row in evenly(len(files), share))
+    for place, files in enumerate(sorted(lists, key=len)):
+        new = [file for file in files if file not in chosen]
+        share = (count - len(chosen)) // (len(lists) - place)
+        chosen |= dict.fromkeys(new[row] for row in evenly(len(new), share))
     return list(chosen)
 
 
@@ -211,9 +225,13 @@ def files_of(one: Opened) -> tuple[str, list[Path]]:
 
     if set(one.keys) <= {"root"}:
         return str(one.data.root), find_sources(one.data.root)[0]
+    return f"the {one.split} split of {' and '.join(f'data.{key}=' for key in one.keys)}", split_files(one)
+
+
+def split_files(one: Opened) -> list[Path]:
+    """Files of the images that are measured."""
     table = one.data.tables[one.split]
-    files = dict.fromkeys(table.folder / str(file) for file in table.files)
-    return f"the {one.split} split of {' and '.join(f'data.{key}=' for key in one.keys)}", list(files)
+    return list(dict.fromkeys((table.folder / str(file)).absolute() for file in table.files))
 
 
 def metric_of(cfg: DictConfig, folder: Path, bundle: Bundle, one: Opened, prefix: str) -> Metric:
@@ -242,6 +260,11 @@ def metric_of(cfg: DictConfig, folder: Path, bundle: Bundle, one: Opened, prefix
         collect(cfg, folder, task, one.data, one.split)
         network.eval()
         value = float(task.numbers[one.split][name])
+        if ours and not math.isfinite(value):
+            raise ValueError(
+                f"{name} is {value} for the model itself: the {one.split} split has nothing to measure it by; name "
+                "another by split= or other data"
+            )
         original.extend([value] * ours)
         return value
 

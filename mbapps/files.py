@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -80,6 +81,11 @@ def locked(path: str | Path, what: str) -> Iterator[None]:
                 raise BlockingIOError(
                     f"{what} is being changed by {holder}; wait until that has ended, then run the same command again"
                 ) from None
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+                    raise
+                yield  # this file system has no locks
+                return
             if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
                 continue  # who had it before has just removed the file
             file.truncate(0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -31,3 +32,19 @@ def test_a_lock_keeps_others_out_until_its_process_ends(tmp_path: Path) -> None:
     with locked(path, "it"):
         assert f"process {os.getpid()} on" in path.read_text()
     assert not path.exists()
+
+
+def test_where_there_are_no_locks_nothing_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="this system has no locks of files")
+
+    def refuse(*values: object) -> None:
+        raise OSError(error, "not here")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    error = errno.ENOLCK
+    with locked(tmp_path / "lock", "a folder"):
+        (tmp_path / "changed").touch()
+    assert (tmp_path / "changed").exists()
+    error = errno.EIO
+    with pytest.raises(OSError, match="not here"), locked(tmp_path / "lock", "a folder"):
+        pass

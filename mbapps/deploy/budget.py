@@ -19,7 +19,8 @@ from mbapps.tasks.fine_grained import FineGrainedHead
 
 from .benchmark import Case
 from .graph import Graph, fold_norms
-from .quantize import QUANTIZERS, quantize
+from .layer_names import weighted_layers
+from .quantize import QUANTIZERS, quantize, should_be_low
 from .runtimes import FLOAT, INT8
 from .sessions import RUNTIMES
 from .writers import MODULES, write
@@ -60,6 +61,7 @@ class Candidate:
 
     top1: in percent, of the weights that were released for it.
     case: of its file; None where there is none, since its mult-adds alone are too many.
+    refused: the runtime has no such file.
     """
 
     alpha: float
@@ -68,6 +70,7 @@ class Candidate:
     top1: float
     macs: int
     case: Case | None = None
+    refused: bool = False
 
     @property
     def name(self) -> str:
@@ -89,7 +92,7 @@ class Candidate:
         case = self.case
         measured = case.numbers() if case and case.took else {}
         return {
-            "top1": self.top1, "macs": self.macs, "megabytes": case.megabytes if case else None,
+            "top1": self.top1, "macs": self.macs, "megabytes": case.megabytes if case and not self.unknown else None,
             **{name: measured.get(name) for name in ("p50_ms", "p95_ms", "peak_megabytes")},
         }  # fmt: skip
 
@@ -165,9 +168,10 @@ def export_candidates(
             write(runtime, graph, path, "{}", batch)
             if one.precision == INT8:
                 views = np.ascontiguousarray(noise[:, : one.side, : one.side])
-                quantize(runtime, path, views, json.dumps({}), batch=batch)
+                wanted = should_be_low(runtime, list(weighted_layers(network)), ())
+                quantize(runtime, path, views, json.dumps({}), batch=batch, wanted=wanted)
         except ValueError as error:  # the others may do
-            failed = str(error)
+            failed, one.refused = str(error), True
         size = sum(file.stat().st_size for file in place.iterdir())
         asked = {
             "runtime": runtime, "file": str(path), "outputs": [output.name for output in graph.outputs],

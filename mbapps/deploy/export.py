@@ -19,10 +19,11 @@ from .bundle import Bundle
 from .eight_bits import Prepared, file_views
 from .export_facts import describe, describe_files
 from .graph import Graph, fold_norms
+from .layer_names import weighted_layers
 from .measured import Measured
 from .nms import suppression_of
 from .parity import Parity, compare, first_divergence
-from .quantize import QUANTIZERS, quantize
+from .quantize import QUANTIZERS, quantize, should_be_low
 from .runtimes import FAILED, FLOAT, INT8, RuntimeFile, RuntimeNetwork, export_folder
 from .saving import fingerprint
 from .sessions import RUNTIMES, Session
@@ -146,11 +147,13 @@ def _measure(
     batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
     nms = file.facts["nms"]
     whole = nms and file.facts["precision"] == FLOAT
-    compare(bundle, other, batches, parity, suppressed=nms, thresholds=not whole)
-    for metric in metrics:
-        ours, theirs = metric.measure(bundle.network), metric.measure(other)
-        parity.metrics[metric.name] = Measured(ours, theirs, metric.lower, metric.images, metric.head)
-    file.close()
+    try:
+        compare(bundle, other, batches, parity, suppressed=nms, thresholds=not whole)
+        for metric in metrics:
+            ours, theirs = metric.measure(bundle.network), metric.measure(other)
+            parity.metrics[metric.name] = Measured(ours, theirs, metric.lower, metric.images, metric.head)
+    finally:
+        file.close()
 
 
 def _layers(int8: Prepared | None) -> dict[str, Any]:
@@ -165,7 +168,8 @@ def int8_parity(runtime: str) -> Parity:
 def _quantize(runtime: str, path: Path, int8: Prepared, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Make a file one in 8 bits, checked to be; tell how many of its layers are."""
     inside = json.dumps({**facts, "int8": int8.facts()}, ensure_ascii=False)
-    share = quantize(runtime, path, int8.views, inside, int8.keep, facts["batch"][0])
+    wanted = should_be_low(runtime, list(weighted_layers(int8.network)), int8.keep)
+    share = quantize(runtime, path, int8.views, inside, int8.keep, facts["batch"][0], wanted)
     return {**share._asdict(), **int8.facts()}
 
 

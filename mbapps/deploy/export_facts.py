@@ -104,7 +104,7 @@ def _check(facts: Any, name: str) -> None:
     if facts["file"] != name:
         raise ValueError(f"it is about {facts['file']}")
     parts = [Path(file).parts for file in facts["files"]]
-    if not any(part[0] == name for part in parts) or any(
+    if not any(part[:1] == (name,) for part in parts) or any(
         Path(*part).is_absolute() or ".." in part for part in parts
     ):
         raise ValueError("files must be those below its own folder")

@@ -52,7 +52,7 @@ def find_files(
             left_out += [f"{runtime} {precision}: it runs in {FLOAT} only" for precision in lacking]
         for precision in wanted:
             missing = [part for part in several if (runtime, precision, part) not in there]
-            if runtimes or (precisions and there) or len(missing) < len(several):
+            if (precisions and (runtimes or there)) or len(missing) < len(several):
                 left_out += [
                     f"{' '.join(filter(None, [runtime, precision, part]))}: there is no file for "
                     f"{_writes(model, runtime, precision)}"

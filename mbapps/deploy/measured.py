@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 MOST_LOST = 0.2  # of the task's own number, which no file in 8 bits may lose, be it ever so small
+SHARE = 0.05  # of errors above 1, such as kilometres
 
 
 class Measured(NamedTuple):
@@ -22,13 +23,25 @@ class Measured(NamedTuple):
     images: int = 0
     head: str = ""
 
-    def same(self, tolerance: float) -> bool:
-        """Whether the two differ by no more than a tolerance, of numbers above 1 a share of them."""
-        gap = abs(self.original - self.file)
-        return math.isfinite(gap) and gap <= tolerance * max(1.0, abs(self.original))
+    @property
+    def lost(self) -> float:
+        """By how much the file's is worse; below 0 it is better."""
+        return (self.file - self.original) if self.lower else (self.original - self.file)
 
-    def kept(self, tolerance: float) -> bool:
-        """Whether the file's is no worse than by a tolerance, or by one image and a half, nor by MOST_LOST of it."""
-        lost = (self.file - self.original) if self.lower else (self.original - self.file)
-        most = max(tolerance * max(1.0, abs(self.original)), 1.5 / self.images if self.images else 0.0)
-        return math.isfinite(lost) and lost <= min(most, MOST_LOST * abs(self.original))
+    def limit(self, tolerance: float, *, exact: bool) -> float:
+        """Greatest difference, or with `exact` false greatest loss, that is allowed.
+
+        Exact numbers above 1 may differ by the tolerance as a share of them. Others may lose the tolerance, or what
+        one image and a half makes, or SHARE of errors above 1, but never MOST_LOST of themselves.
+        """
+        size = abs(self.original)
+        if exact:
+            return tolerance * max(1.0, size)
+        if size > 1:
+            return SHARE * size
+        return min(max(tolerance, 1.5 / self.images if self.images else 0.0), MOST_LOST * size)
+
+    def kept(self, tolerance: float, *, exact: bool) -> bool:
+        """Whether the file's is within the limit."""
+        gap = abs(self.lost) if exact else self.lost
+        return math.isfinite(gap) and gap <= self.limit(tolerance, exact=exact)

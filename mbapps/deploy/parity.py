@@ -105,11 +105,23 @@ class Parity:
         """Whether the file may be used in the original's place."""
         if self.most_noise is None:
             fits = self.relative <= self.tolerance
-            measured = all(found.same(self.metric_tolerance) for found in self.metrics.values())
         else:
             fits = self.noise <= self.most_noise and math.isfinite(self.relative)
-            measured = all(found.kept(self.metric_tolerance) for found in self.metrics.values())
-        return fits and measured and self.agreement >= self.least_agreement and not self.silent
+        return fits and not self.lost and self.agreement >= self.least_agreement and not self.silent
+
+    @property
+    def lost(self) -> dict[str, Measured]:
+        """Tasks' numbers that the file does not keep."""
+        exact = self.most_noise is None
+        return {
+            name: found
+            for name, found in self.metrics.items()
+            if not found.kept(self.metric_tolerance, exact=exact)
+        }
+
+    def limit(self, found: Measured) -> float:
+        """By how much a task's number may differ, or in 8 bits be worse."""
+        return found.limit(self.metric_tolerance, exact=self.most_noise is None)
 
     def furthest(self, count: int) -> list[int]:
         """Rows of the images whose outputs differ most, the worst first."""
@@ -129,7 +141,12 @@ class Parity:
             for name, found in self.outputs.items()
         }  # fmt: skip
         metrics = {
-            name: {"original": _finite(found.original), "file": _finite(found.file), "images": found.images}
+            name: {
+                "original": _finite(found.original),
+                "file": _finite(found.file),
+                "images": found.images,
+                "limit": _finite(self.limit(found)),
+            }
             for name, found in self.metrics.items()
         }
         return {

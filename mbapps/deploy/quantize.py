@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from .sessions import need, quiet
 from .writers import METADATA, explaining
 
 BY_NNCF = ("openvino", "onnx")
-LEAST_SHARE = 0.6  # of the layers with weights; ONNX Runtime runs those that give answers in float
+LEAST_SHARE = 0.8  # of the layers that should be in 8 bits
 ORT_INT8 = ("QLinearConv", "QGemm", "QLinearMatMul", "ConvInteger", "MatMulInteger")  # as it joins them
 ORT_FLOAT = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "NhwcFusedConv")
 ARITHMETIC = [  # without weights: of decoding, and of lengths that vectors are divided by
@@ -53,6 +53,7 @@ def quantize(
     facts: str,
     keep: Mapping[str, Weights] | None = None,
     batch: int = 1,
+    wanted: int = 1,
 ) -> Share:
     """Replace a float file by one in 8 bits: weights per channel, activations by the ranges seen.
 
@@ -65,6 +66,7 @@ def quantize(
         facts: JSON that goes into the file.
         keep: weights of layers that stay in float, by name.
         batch: images at a time that the file takes.
+        wanted: layers that should be in 8 bits, as `should_be_low` counts them.
 
     Returns:
         How many layers are in 8 bits now.
@@ -72,7 +74,7 @@ def quantize(
     Raises:
         ImportError: what quantises is not installed.
         ValueError: the runtime is another one, the file lacks a layer that is to stay in float, or fewer layers than
-            LEAST_SHARE of the others are in 8 bits.
+            LEAST_SHARE of those wanted are in 8 bits.
     """
     if runtime not in QUANTIZERS:
         raise ValueError(
@@ -85,15 +87,27 @@ def quantize(
     items = [views[row : row + batch] for row in range(0, len(views), batch)]
     with quiet(), explaining(f"runtime={runtime} precision={INT8}"):
         share = Share(*QUANTIZERS[runtime](path, items, facts, keep))
-    kept = len(keep) * (
-        2 if runtime == "onnx" else 1
-    )  # ONNX Runtime leaves the layer before one in float too
-    if share.int8 < max(1, LEAST_SHARE * (share.layers - kept)):
+    if share.int8 < max(1, LEAST_SHARE * wanted):
         raise ValueError(
             f"runtime={runtime} precision=int8: only {share.int8} of {share.layers} layers are in 8 bits, fewer than "
-            f"{LEAST_SHARE:.0%} of those that should; the file is not kept"
+            f"{LEAST_SHARE:.0%} of the {wanted} that should; the file is not kept"
         )
     return share
+
+
+def should_be_low(runtime: str, layers: Sequence[str], keep: Collection[str]) -> int:
+    """How many layers of the body should be in 8 bits: layers of heads that give answers may stay in float.
+
+    ONNX Runtime leaves the layer before one that is kept in float too.
+
+    >>> should_be_low("onnx", ["body.stem", "body.a", "body.b", "heads.x"], ["body.b"])
+    1
+    """
+    body = [name for name in layers if name.startswith("body.")]
+    left = set(keep)
+    if runtime == "onnx":
+        left |= {first for first, second in zip(body, body[1:], strict=False) if second in keep}
+    return len(set(body) - left)
 
 
 def quantize_openvino(

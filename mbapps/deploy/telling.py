@@ -62,7 +62,8 @@ def tell_failed(name: str, found: Exported) -> str:
     assert found.parity is not None
     parity = found.parity
     metric = "".join(
-        f", {name} is {one.file:.4f} and not {one.original:.4f}" for name, one in parity.metrics.items()
+        f", {name} is {one.file:.4f} and not {one.original:.4f}, {parity.limit(one):.2g} is the limit"
+        for name, one in parity.lost.items()
     )
     answers = ""
     if parity.num_told:

@@ -48,7 +48,10 @@ def run(cfg: DictConfig) -> None:
         check_images(cfg, task, opened, bundle.facts)
     compared, calibration = images_of(cfg, task, opened, calibrated=cfg.precision == INT8)
     images = compared.images
-    own = images if cfg.calibration and (cfg.source or opened) else ()
+    apart = calibration is not None and calibration.source != compared.source
+    own = (
+        images if apart and (cfg.source or opened) else ()
+    )  # like those of training, as far as anybody knows
     kept = chosen_layers(bundle.network, cfg.quantize.keep)
     if cfg.nms:
         suppression_of(bundle.network)  # what it can't do is told before anything is written

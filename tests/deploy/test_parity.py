@@ -197,10 +197,8 @@ def test_a_number_of_the_task_that_is_none_does_not_pass(value: float) -> None:
         found = Parity("onnx", 1e-3, alike={"a": 2}, told={"a": 2}, metrics={"AP": Measured(*pair)})
         assert not found.passed
         content = json.loads(json.dumps(found.to_json(), allow_nan=False))
-        assert content["metrics"]["AP"] == {
-            name: 0.5 if number == 0.5 else None
-            for name, number in zip(("original", "file"), pair, strict=True)
-        } | {"images": 0}
+        for name, number in zip(("original", "file"), pair, strict=True):
+            assert content["metrics"]["AP"][name] == (0.5 if number == 0.5 else None)
 
 
 def test_other_answers_fail_although_outputs_are_near(bundle: Bundle) -> None:

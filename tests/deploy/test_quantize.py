@@ -192,7 +192,9 @@ def test_a_file_that_stays_float_is_not_kept(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(QUANTIZERS, "onnx", lambda *values: (3, 28))
     bundle = Bundle.open(model)
     int8 = prepare(bundle, pictures(1), keep=["body.blocks.2"], triaged=False)
-    with pytest.raises(ValueError, match=r"precision=int8: only 3 of 28 layers are in 8 bits"):
+    with pytest.raises(
+        ValueError, match=r"precision=int8: only 3 of 28 layers are in 8 bits, fewer than 80% of the 14"
+    ):
         export(model, bundle, "onnx", pictures(1), int8=int8)
     assert not any((model / "exports").iterdir())
 
@@ -264,8 +266,8 @@ def test_a_head_that_tells_nothing_is_not_compared() -> None:
         (Measured(0.95, 0.936, images=72), True),  # one image of them
         (Measured(0.95, 0.92, images=72), False),
         (Measured(0.012, 0.003), False),  # most of it is gone
-        (Measured(300.0, 302.0, lower=True), True),
-        (Measured(300.0, 304.0, lower=True), False),
+        (Measured(300.0, 314.0, lower=True), True),
+        (Measured(300.0, 316.0, lower=True), False),
         (Measured(300.0, 250.0, lower=True), True),
         (Measured(0.5, math.nan), False),
     ],

@@ -113,7 +113,8 @@ def test_the_tasks_number_is_measured_too(cli: Cli, tmp_path: Path, tiny: Path) 
     numbers = results(folder)
     assert numbers["onnx_AP"] == pytest.approx(numbers["AP"], abs=1e-3)
     about = json.loads((model / "model.json").read_text())["exports"]["onnx"]
-    assert about["metrics"] == {"AP": {"original": numbers["AP"], "file": numbers["onnx_AP"], "images": 8}}
+    pair = {"original": numbers["AP"], "file": numbers["onnx_AP"]}
+    assert about["metrics"] == {"AP": {**pair, "images": 8, "limit": 1e-3}}
     assert about["images"] == 4
     plain = [word for word in words if not word.startswith("split=")]
     assert results(cli("export", f"model={model}", "images=4", *plain))["AP"] == numbers["AP"]  # of val
@@ -158,10 +159,12 @@ def test_a_file_that_differs_fails_the_command(
     with pytest.raises(ValueError, match=r"; no layer, but decoding is at fault\. The file"):
         cli(*words)
     found.alike, found.metrics = {"a": 10}, {"AP": Measured(0.5, float("nan"))}
-    with pytest.raises(ValueError, match=r"99% must be, AP is nan and not 0\.5000\. The file"):
+    with pytest.raises(
+        ValueError, match=r"99% must be, AP is nan and not 0\.5000, 0\.001 is the limit\. The file"
+    ):
         cli(*words)
     about = json.loads((model / "model.json").read_text())["exports"]["onnx"]
-    assert about["metrics"] == {"AP": {"original": 0.5, "file": None, "images": 0}}
+    assert about["metrics"] == {"AP": {"original": 0.5, "file": None, "images": 0, "limit": 1e-3}}
     found.alike, found.metrics, found.tolerance = {"a": 9}, {}, 1e-3
     int8 = {"int8": 9, "layers": 10, "calibration_images": 3, "guilty": ["body.stem"], "guilty_share": 0.6}
     (place.parent / "export.json").write_text(json.dumps({"int8": int8}))

@@ -147,7 +147,7 @@ def test_faces_are_found_in_the_same_runtime_where_its_file_is_there(
     if sides:
         shutil.rmtree(model / "exports" / "onnx_64px")
         found = told(cli("predict", *words, "runtime=onnx"))
-        note = "faces are found in torch: the head that finds them has no exported file for runtime=onnx"
+        note = "faces are found in torch: no file in use for runtime=onnx holds the head that finds them"
         assert note in found["note"]
         assert note in capsys.readouterr().out
         file = model / "exports" / "onnx_32px" / "model.onnx"
