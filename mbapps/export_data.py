@@ -129,14 +129,19 @@ def images_of(
         most = min(most, max(len(total) - cfg.calibration_images, len(total) // 4, 1))
     compared = choose(lists, most)
     measured = {file for one in opened.values() for file in split_files(one)}
-    for left_out in (measured | set(compared), set(compared), set[Path]()):
-        rest = [[file for file in files if file not in left_out] for files in pool]
-        if any(rest):
-            break
-    if not left_out >= measured:
-        print(f"{other}: ranges are taken from images that are measured, since {pool_told} holds no others")
+    rest = [others(files, compared, measured) for files in pool]
     ranged = choose(rest, cfg.calibration_images)
+    if count := len(measured.intersection(ranged)):
+        print(
+            f"{other}: {count} of {len(ranged)} images that give ranges are measured too: there are no others"
+        )
     return Images(read(compared, told, key), told), Images(read(ranged, pool_told, other), pool_told)
+
+
+def others(files: list[Path], compared: Sequence[Path], measured: set[Path]) -> list[Path]:
+    """Those that are neither compared on nor measured, or else that are not compared on, or else all."""
+    free = [file for file in files if file not in set(compared)]
+    return [file for file in free if file not in measured] or free or files
 
 
 def files_for(

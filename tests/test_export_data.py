@@ -88,9 +88,13 @@ def test_ranges_are_not_of_images_that_are_measured(chosen: None, capsys: pytest
     one, two = images_of(config(), "geo", whole, calibrated=True)
     assert two is not None
     assert set(one.images).isdisjoint(two.images)  # type: ignore[arg-type]
-    assert "source: ranges are taken from images that are measured, since /a-50 holds no others" in (
+    assert "source: 38 of 38 images that give ranges are measured too: there are no others" in (
         capsys.readouterr().out
     )
+    mixed = {"a": opened("a", 50, range(50)), "b": opened("b", 500, range(100))}
+    _, two = images_of(config(), "geo", mixed, calibrated=True)
+    assert two is not None
+    assert {str(file.parent) for file in two.images} == {"/a", "/b"}  # type: ignore[attr-defined]
     one, none = images_of(config(source="/z-40"), "geo", whole, calibrated=False)
     assert (len(one.images), none) == (32, None)
 
