@@ -1,7 +1,8 @@
 """Latency of exported files, batch 1: with pixels in and, of the same weights, the bare network with float input.
 
 pip install 'mbapps[openvino,onnx]'
-mbapps export model=M runtime=[openvino,onnx] precision=[float32,int8] calibration=photos/
+mbapps export model=M runtime=[openvino,onnx] source=photos/
+mbapps export model=M runtime=[openvino,onnx] precision=int8 calibration=photos/
 python bench/export.py M
 
 All of a runtime run in turn, one by one, so that what else the machine does falls on all alike; medians. With --photos
