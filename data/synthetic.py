@@ -355,6 +355,16 @@ def synthetic_root(task: str, **counts: int) -> Path:
     Raises:
         ValueError: there is none for this task.
     """
+    name, write, full = _synthetic(task, counts)
+    return write(data_home() / "synthetic" / name, **full)
+
+
+def synthetic_name(task: str) -> str:
+    """Give the name of that folder; nothing is rendered."""
+    return _synthetic(task, {})[0]
+
+
+def _synthetic(task: str, counts: dict[str, int]) -> tuple[str, Callable[..., Path], dict[str, int]]:
     from . import synthetic_faces, synthetic_identities, synthetic_landscapes, synthetic_textures
 
     writers: dict[str, tuple[Callable[..., Path], int]] = {
@@ -369,8 +379,7 @@ def synthetic_root(task: str, **counts: int) -> Path:
     write, version = writers[task]
     full = {**(write.__kwdefaults__ or {}), **counts}
     sizes = "-".join(str(full[split]) for split in SPLITS if split in full)
-    name = f"{task}-v{version}-seed{full['seed']}-{sizes}"
-    return write(data_home() / "synthetic" / name, **full)
+    return f"{task}-v{version}-seed{full['seed']}-{sizes}", write, full
 
 
 def write_detection(folder: Path, *, seed: int = 0, train: int = 600, val: int = 80, test: int = 80) -> Path:

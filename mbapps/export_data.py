@@ -214,10 +214,10 @@ def check_images(cfg: DictConfig, task: str, opened: Mapping[str, Opened], facts
     Raises:
         ValueError: they would be.
     """
-    from mbapps.data.synthetic import synthetic_root
+    from mbapps.data.synthetic import synthetic_name
 
     learned = [data.get("name") for data in (facts.get("lineage") or {}).get("data") or ()]
-    if not (cfg.calibration or cfg.source or opened) and synthetic_root(task).name not in learned:
+    if not (cfg.calibration or cfg.source or opened) and synthetic_name(task) not in learned:
         raise ValueError(
             "precision=int8 takes ranges from images such as the device will see, and none are named: name a few "
             "hundred by calibration="

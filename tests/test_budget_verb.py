@@ -22,6 +22,7 @@ def small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_fits_a_budget_is_listed(cli: Cli, small_grid: None, capsys: pytest.CaptureFixture[str]) -> None:
     need_runtime("onnx")
     pytest.importorskip("nncf", reason="nncf is not installed: pip install 'mbapps[int8]'")
@@ -48,6 +49,7 @@ def test_what_fits_a_budget_is_listed(cli: Cli, small_grid: None, capsys: pytest
         cli("benchmark", "budget.ms=1e-6", "budget.macs=10e6", "precision=float32", *words)
 
 
+@pytest.mark.slow
 def test_a_network_that_fails_leaves_the_grid(
     cli: Cli, small_grid: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +74,7 @@ def test_a_network_that_fails_leaves_the_grid(
     assert "could not be measured: too large" in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_what_stays_in_float_is_not_told_as_8_bits(
     cli: Cli, small_grid: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

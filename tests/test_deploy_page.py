@@ -115,25 +115,30 @@ def test_a_program_is_short_and_needs_its_runtime_only(runtime: str) -> None:
     assert imported - {"json", "sys", "zipfile"} == {"numpy", "PIL"} | PACKAGES[runtime]
 
 
-@pytest.mark.parametrize("runtime", RUN)
-@pytest.mark.parametrize("heads", [*HEADS, "several"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("runtime", "heads"), [*(("onnx", head) for head in HEADS), *((runtime, "several") for runtime in RUN)]
+)
 def test_answers_are_the_models(models: Path, runtime: str, heads: str) -> None:
     photo = models / "photo.png"
     check_answers(models, heads, answers(models, runtime, heads, photo), photo)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUN)
 def test_answers_to_a_photograph_are_the_models(models: Path, runtime: str, test_data: Path) -> None:
     photo = test_data / "datasets/detection/coco128/images/train2017/000000000034.jpg"
     check_answers(models, "several", answers(models, runtime, "several", photo), photo)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_boxes_that_the_file_suppressed_are_the_models(models: Path, runtime: str) -> None:
     photo = models / "photo.png"
     check_answers(models, "detection", answers(models, runtime, "detection", photo, nms=True), photo)
 
 
+@pytest.mark.slow
 def test_core_ml_is_run_as_far_as_this_system_goes(models: Path) -> None:
     need_runtime("coreml")
     folder = models / "fine_grained"

@@ -100,9 +100,9 @@ def test_ranges_are_not_of_images_that_are_measured(chosen: None, capsys: pytest
 
 
 def test_drawings_give_no_ranges_to_a_model_of_photos() -> None:
-    from mbapps.data.synthetic import synthetic_root
+    from mbapps.data.synthetic import synthetic_name
 
-    drawn = {"lineage": {"data": [{"name": synthetic_root("geo").name}]}}
+    drawn = {"lineage": {"data": [{"name": synthetic_name("geo")}]}}
     check_images(config(), "geo", {}, drawn)
     check_images(config(source="/a-3"), "geo", {}, {})
     with pytest.raises(ValueError, match=r"none are named: name a few hundred by calibration="):

@@ -125,6 +125,7 @@ def test_confusion_shows_the_classes_that_occur() -> None:
     assert sorted(text.get_text() for text in ax.texts) == ["1", "3", "5"]
 
 
+@pytest.mark.slow
 def test_of_very_many_classes_those_with_most_errors_are_shown(tmp_path: Path) -> None:
     count = MAX_CELLS + 30
     counts = np.diag(np.full(count, 5))

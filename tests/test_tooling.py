@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join)
 def test_clean(words: list[str]) -> None:
     pytest.importorskip(words[0], reason=f"{words[0]} is not installed: pip install 'mbapps[test]'")

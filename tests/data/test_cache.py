@@ -298,6 +298,7 @@ def test_metrics_count_the_same_on_what_was_kept(path: Path, monkeypatch: pytest
         assert other == pytest.approx(numbers[0], abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_read_what_was_kept(path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     if method not in torch.multiprocessing.get_all_start_methods():

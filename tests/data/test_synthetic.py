@@ -15,6 +15,7 @@ from mbapps.data.synthetic import (
     OUTLINES,
     Scene,
     render_scene,
+    synthetic_name,
     synthetic_root,
     write_detection,
 )
@@ -145,6 +146,7 @@ def test_the_cache_lies_where_the_user_says(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("MBAPPS_DATA")
     monkeypatch.chdir(tmp_path)
     assert synthetic_root("detection", train=1, val=1, test=1).parent == Path("datasets/synthetic")
+    assert synthetic_name("detection") == folder.name.replace("1-1-1", "600-80-80")
 
 
 def test_a_task_without_a_synthetic_set_is_refused() -> None:

@@ -44,6 +44,7 @@ def exported(folder: Path, runtime: str, **settings: Any) -> module.Exported:
     return export(folder, Bundle.open(folder), runtime, pictures(5), **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUN_HERE)
 def test_each_runtime_gives_the_models_answers(models: Path, runtime: str) -> None:
     folder = models / "several"
@@ -82,6 +83,7 @@ def test_each_runtime_gives_the_models_answers(models: Path, runtime: str) -> No
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUN_HERE)
 @pytest.mark.parametrize("head", ["detection", "face_embed"])
 def test_predictions_are_the_same_objects(models: Path, runtime: str, head: str) -> None:
@@ -135,6 +137,7 @@ def test_a_file_may_be_for_one_size_of_batch(models: Path) -> None:
     assert np.abs(scores[0] - scores[1]).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ANY)
 def test_boxes_may_be_suppressed_in_the_file(models: Path, runtime: str) -> None:
     folder, images = models / "detection", pictures(4, seed=7)
@@ -167,6 +170,7 @@ def test_suppression_is_for_detectors_where_there_is_an_operator(models: Path) -
         export(models / "detection", bundle, "litert", pictures(1), nms=True)
 
 
+@pytest.mark.slow
 def test_core_ml_takes_pictures(models: Path) -> None:
     made = exported(models / "detection", "coreml")
     import coremltools
@@ -201,6 +205,7 @@ def worsen(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(module, "fold_norms", wrong)
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_is_kept_under_a_name_that_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +233,7 @@ def test_a_file_that_differs_is_kept_under_a_name_that_says_so(
     assert not place.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("heads", "batch"), [(("fine_grained",), 2), (("detection", "fine_grained", "face_attr"), None)]
 )
@@ -255,6 +261,7 @@ def test_layers_are_compared_on_the_images_that_differ_most(
     assert [next(row for row in range(10) if images[row] is image) for image in seen] == parity.furthest(4)
 
 
+@pytest.mark.slow
 def test_a_file_is_kept_whatever_looking_for_the_layer_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +283,7 @@ def test_a_file_is_kept_whatever_looking_for_the_layer_raises(
     assert "; which layer differs could not be found. The file is kept as" in tell_failed("onnx", made)
 
 
+@pytest.mark.slow
 def test_suppression_that_takes_all_boxes_away_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need_runtime("onnx")
     folder = save(tmp_path / "model", "detection")
@@ -294,6 +302,7 @@ def test_suppression_that_takes_all_boxes_away_fails(tmp_path: Path, monkeypatch
     assert "; no layer, but suppression in the file, or decoding, is at fault. The file is kept as" in said
 
 
+@pytest.mark.slow
 def test_where_neither_tells_anything_no_agreement_is_claimed(tmp_path: Path) -> None:
     folder = save(tmp_path / "model", "detection", score_thresh=1.0)
     made = exported(folder, "onnx", nms=True)
@@ -302,6 +311,7 @@ def test_where_neither_tells_anything_no_agreement_is_claimed(tmp_path: Path) ->
     assert json.loads((made.path.parent / "parity.json").read_text())["agreement"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUN_HERE)
 def test_a_file_is_closed_before_it_is_moved(
     models: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
@@ -323,6 +333,7 @@ def test_a_file_is_closed_before_it_is_moved(
     assert exported(models / "detection", runtime).passed
 
 
+@pytest.mark.slow
 def test_an_altered_description_is_refused(models: Path) -> None:
     made = exported(models / "several", "onnx")
     about = made.path.parent / "export.json"
@@ -340,6 +351,7 @@ def test_an_altered_description_is_refused(models: Path) -> None:
         mbapps.load(models / "several", runtime="onnx").predict(pictures(1))
 
 
+@pytest.mark.slow
 def test_an_operator_that_a_runtime_lacks_is_told(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def facts_inside(runtime: str, path: Path) -> dict[str, Any]:
     return dict(json.loads(text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnx", "openvino", "litert"])
 def test_a_file_in_8_bits_is_small_and_alike(runtime: str, tmp_path: Path, cli: Cli) -> None:
     need_int8(runtime)
@@ -101,6 +102,7 @@ def test_a_file_in_8_bits_is_small_and_alike(runtime: str, tmp_path: Path, cli: 
     assert json.loads((run / "predictions.json").read_text())["images"][str(photos / "3.png")] == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [(), ("body.stem",)])
 @pytest.mark.parametrize("runtime", ["onnx", "openvino", "litert"])
 def test_rounding_is_what_was_made_ready_for(runtime: str, keep: tuple[str, ...], tmp_path: Path) -> None:
@@ -125,6 +127,7 @@ def test_rounding_is_what_was_made_ready_for(runtime: str, keep: tuple[str, ...]
     assert scales_of(runtime, made.path) >= {16, 32, 64, 128}  # one for each channel, not one for all
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnx", "openvino", "litert"])
 def test_lengths_of_vectors_are_not_rounded(runtime: str, tmp_path: Path) -> None:
     need_int8(runtime)
@@ -165,6 +168,7 @@ def scales_of(runtime: str, path: Path) -> set[int]:
     return {len(each) for each in scales if each is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnx", "openvino", "litert"])
 def test_a_file_in_8_bits_may_take_several_images(runtime: str, tmp_path: Path) -> None:
     need_int8(runtime)
@@ -177,6 +181,7 @@ def test_a_file_in_8_bits_may_take_several_images(runtime: str, tmp_path: Path) 
         loaded.network.files[0].run(np.zeros((1, SIDE, SIDE, 3), np.uint8))
 
 
+@pytest.mark.slow
 def test_a_float_file_has_no_layer_in_8_bits(tmp_path: Path) -> None:
     need_int8("litert")
     model = save(tmp_path / "model", "face_attr")

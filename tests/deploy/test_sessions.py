@@ -35,6 +35,7 @@ def noise(batch: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (batch, SIDE, SIDE, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("runtime", "batch"), [("onnx", 2), ("openvino", 1), ("openvino", 5), ("litert", 1)])
 def test_threads_share_a_session(model: Path, runtime: str, batch: int) -> None:
     opened = session(model, runtime)

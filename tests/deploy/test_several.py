@@ -42,6 +42,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_all_heads_answer_from_their_files(model: tuple[Path, str], photos: Path, cli: Cli) -> None:
     need_runtime("onnx")
     folder, kind = model
@@ -91,6 +92,7 @@ def test_a_head_may_be_exported_alone(model: tuple[Path, str], photos: Path, cli
     assert Bundle.open(folder, runtime="openvino", heads=["face_attr"]).predict(pictures(1))
 
 
+@pytest.mark.slow
 def test_suppression_is_in_the_detectors_file_alone(model: tuple[Path, str], photos: Path, cli: Cli) -> None:
     need_runtime("onnx")
     folder, kind = model

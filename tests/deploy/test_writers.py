@@ -21,6 +21,7 @@ def test_a_core_ml_package_takes_one_picture(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_core_ml_package_is_read_again(tmp_path: Path) -> None:
     need_runtime("coreml")
     path, graph = tmp_path / "model.mlpackage", Graph(network("face_embed", dim=16)).eval()

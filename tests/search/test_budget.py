@@ -120,6 +120,7 @@ def test_what_can_not_fit_says_the_least_and_changes_nothing(tmp_path: Path) -> 
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few")
 def test_a_budget_holds_for_rows_that_are_added(tmp_path: Path) -> None:
     folder, kinds = tmp_path / "g", []

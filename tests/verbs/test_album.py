@@ -215,6 +215,7 @@ def test_people_keep_their_numbers(cli: Cli, model: Path, photos: Path) -> None:
             assert after[next(iter(members))] == number
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_shards(model: Path, tmp_path: Path, cli: Cli) -> None:
     photos = write_photos(tmp_path / "photos", 700)
     album = tmp_path / "album"
@@ -332,6 +333,7 @@ def test_the_model_is_asked_in_batches(
     assert sizes == [4, 2]
 
 
+@pytest.mark.slow
 def test_an_exported_file_answers_too(cli: Cli, photos: Path, tmp_path: Path) -> None:
     need_runtime("onnx")
     folder = save(tmp_path / "exported", "detection", "fine_grained")

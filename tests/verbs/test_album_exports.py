@@ -25,6 +25,7 @@ def photos(tmp_path: Path) -> Path:
     return write_photos(tmp_path / "photos", 3)
 
 
+@pytest.mark.slow
 def test_an_export_leaves_albums_as_they_are(
     cli: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

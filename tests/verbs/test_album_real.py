@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from conftest import Cli
 from several import QUICK
 
@@ -19,6 +20,7 @@ FLOWERS = "datasets/fine_grained/flowers12"
 PHOTOS = "datasets/detection/coco128/images/train2017"
 
 
+@pytest.mark.slow
 def test_a_coco_detector_with_flowers_and_faces_added(
     cli: Cli, test_data: Path, tiny_people: Path, tmp_path: Path
 ) -> None:

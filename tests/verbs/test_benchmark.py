@@ -39,6 +39,7 @@ def cases(model: Path, **settings: Any) -> tuple[list[Case], list[str]]:
     return find_cases(model, read_facts(model), **given)
 
 
+@pytest.mark.slow
 def test_a_model_is_measured(cli: Cli, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = cli("benchmark", f"model={model}", "seconds=0.1", "rounds=2", "threads=1", "batch=[1,2]")
     numbers = json.loads((folder / "results.json").read_text())
@@ -180,6 +181,7 @@ def test_a_process_that_fails_is_told(model: Path, monkeypatch: pytest.MonkeyPat
     assert module.Case("onnx", "int8", 2, 8, 1.0, {}).name == "onnx_int8_batch8_threads2"
 
 
+@pytest.mark.slow
 def test_a_case_that_fails_leaves_the_others(
     cli: Cli, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,8 @@ from mbapps.models.folder import read_tensors
 from mbapps.tasks.base import Task
 from mbapps.teacher import Teacher
 
+pytestmark = pytest.mark.slow  # models are trained
+
 pytest.importorskip("torchvision")
 pytest.importorskip("timm")
 

@@ -67,6 +67,7 @@ def model(tiny: Path, tmp_path: Path) -> Path:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_published_numbers(test_data: Path, cli: Cli, backend: str) -> None:
     folder = test_data / "datasets/detection/coco_eval"

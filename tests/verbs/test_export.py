@@ -41,6 +41,7 @@ def results(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "results.json").read_text()))
 
 
+@pytest.mark.slow
 def test_files_facts_and_card(
     cli: Cli, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +82,7 @@ def test_files_facts_and_card(
     assert any(wanted.values())
 
 
+@pytest.mark.slow
 def test_eval_and_index_run_exported_files(
     cli: Cli, faces: Path, tiny_people: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -105,6 +107,7 @@ def test_eval_and_index_run_exported_files(
     assert hits[0]["similarity"] == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_tasks_number_is_measured_too(cli: Cli, tmp_path: Path, tiny: Path) -> None:
     need_runtime("onnx")
     model = save(tmp_path / "model", "detection", names=CLASS_NAMES)

@@ -10,6 +10,8 @@ from conftest import QUICK, Cli, write_files
 
 import mbapps
 
+pytestmark = pytest.mark.slow  # models are trained
+
 NAMES = ["Eyeglasses", "Long_Hair", "Smiling"]
 WORDS = (f"data.attributes=[{','.join(NAMES)}]", "task.metric.groups=[Smiling]", "task.metric.resamples=50")
 

@@ -13,6 +13,8 @@ from conftest import QUICK, Cli
 import mbapps
 from mbapps.models.folder import read_tensors
 
+pytestmark = pytest.mark.slow  # models are trained
+
 WORDS = ("task=face_embed", "task.metric.resamples=20", "data.images_per_person=2", *QUICK)
 
 

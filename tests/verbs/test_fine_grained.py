@@ -78,6 +78,7 @@ def test_predict_tells_and_draws_the_best_classes(trained: Path, textures: Path,
         mbapps.load(trained / "model").predict(picture, score_thresh=0.5)
 
 
+@pytest.mark.slow
 def test_only_the_head_learns_in_the_first_epochs(cli: Cli, textures: Path) -> None:
     words = [
         *WORDS,

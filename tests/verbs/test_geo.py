@@ -29,6 +29,8 @@ from mbapps.search.gallery import Gallery
 from mbapps.tasks.fine_grained import FineGrainedHead
 from mbapps.tasks.geo import GeoHead
 
+pytestmark = pytest.mark.slow  # models are trained
+
 WORDS = (
     "task.metric.resamples=20",
     "data.num_workers=0",

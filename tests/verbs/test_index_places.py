@@ -201,6 +201,7 @@ def test_what_a_geo_model_refuses(photos: Path, model: Path, cli: Cli, tmp_path:
         cli(*words, f"model={model}", "max_mb=0")
 
 
+@pytest.mark.slow
 def test_a_budget_is_kept(photos: Path, model: Path, cli: Cli, tmp_path: Path) -> None:
     words = ["index", f"source={photos}", f"gallery={tmp_path / 'g'}", *CPU]
     with pytest.raises(

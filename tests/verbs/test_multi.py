@@ -18,6 +18,8 @@ from several import NARROW, words
 import mbapps
 from mbapps.together import Together
 
+pytestmark = pytest.mark.slow  # models are trained
+
 
 def results(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]

@@ -33,6 +33,7 @@ def based(cli: Cli, tiny: Path) -> Path:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_added_heads_leave_the_others_as_they_were(
     cli: Cli, based: Path, textures: Path, tiny_world: Path, tiny_people: Path, tmp_path: Path, capsys: Any
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_body_from_weights_stays_too(cli: Cli, based: Path, textures: Path, ti
     assert list(mbapps.load(alone / "model").network.heads) == ["face_attr"]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_the_head_it_was_at(
     cli: Cli, based: Path, textures: Path, tiny_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,7 @@ def test_what_does_not_fit_is_told(cli: Cli, model: Path, photos: Path, tmp_path
         cli(*words, f"faces={attributes}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", [{}, {"face_attr": 32}])
 def test_faces_are_found_in_the_same_runtime_where_its_file_is_there(
     cli: Cli, photos: Path, tmp_path: Path, capsys: Any, sides: dict[str, int]
@@ -154,6 +155,7 @@ def test_faces_are_found_in_the_same_runtime_where_its_file_is_there(
         assert note in told(cli("predict", *words, "runtime=onnx", f"runtime_file={file}"))["note"]
 
 
+@pytest.mark.slow
 def test_faces_are_found_in_torch_by_another_folder(
     cli: Cli, photos: Path, tmp_path: Path, finder: Path
 ) -> None:

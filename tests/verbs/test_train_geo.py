@@ -79,6 +79,7 @@ def test_coarse_only_leaves_nothing_fine(cli: Cli, tiny_world: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_the_cells_of_another_run(cli: Cli, tiny_world: Path) -> None:
     first = cli(*GEO, "task.gallery_photos=0", f"data.root={tiny_world}", *QUICK)
     words = (
@@ -110,6 +111,7 @@ def test_too_few_photos_for_a_radius_are_told(
     )
 
 
+@pytest.mark.slow
 def test_an_architecture_teaches_places(cli: Cli, tiny_world: Path) -> None:
     words = ("distill.teacher=timm:resnet18", "distill.pretrained=false", "distill.max_epochs=1")
     run = cli(*GEO, *words, "task.gallery_photos=0", f"data.root={tiny_world}", *QUICK)

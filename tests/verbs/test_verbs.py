@@ -240,6 +240,7 @@ def test_training_on_from_a_model_folder(
     assert lineage["weights"] == str(trained / "model")
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_with_one_table_of_its_jobs(tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "mbapps", "info", "-m", "data.num_classes=3", "data.image_size=64", "layers=false",
