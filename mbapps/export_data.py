@@ -40,7 +40,7 @@ def naming(data: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def split_of(cfg: DictConfig, split: str) -> str:
-    """See that the data that is named has a split.
+    """Give a split back if the data that is named has it.
 
     Raises:
         ValueError: it has only others.
@@ -48,7 +48,7 @@ def split_of(cfg: DictConfig, split: str) -> str:
     keys = naming(cfg.data)
     has = {SPLIT_OF[key] for key in keys if key in SPLIT_OF}
     if not keys or split in has or not set(keys).isdisjoint(WHOLE):
-        return str(split)
+        return split
     other = " or ".join(f"set split={one}" for one in ("val", "test") if one in has)
     raise ValueError(
         f"the task's number is measured on the {split} split, and {' and '.join(f'data.{key}=' for key in keys)} names "
@@ -129,7 +129,7 @@ def images_of(
         most = min(most, max(len(total) - cfg.calibration_images, len(total) // 4, 1))
     compared = choose(lists, most)
     measured = {file for one in opened.values() for file in split_files(one)}
-    rest = [others(files, compared, measured) for files in pool]
+    rest = [others(files, set(compared), measured) for files in pool]
     ranged = choose(rest, cfg.calibration_images)
     if count := len(measured.intersection(ranged)):
         print(
@@ -138,9 +138,9 @@ def images_of(
     return Images(read(compared, told, key), told), Images(read(ranged, pool_told, other), pool_told)
 
 
-def others(files: list[Path], compared: Sequence[Path], measured: set[Path]) -> list[Path]:
+def others(files: list[Path], compared: set[Path], measured: set[Path]) -> list[Path]:
     """Those that are neither compared on nor measured, or else that are not compared on, or else all."""
-    free = [file for file in files if file not in set(compared)]
+    free = [file for file in files if file not in compared]
     return [file for file in free if file not in measured] or free or files
 
 
